@@ -1,0 +1,187 @@
+//! Hides secrets in text that machines show us: by the name a value stands under, and by what the value looks like.
+
+/// What stands where a secret stood.
+pub const HIDDEN: &str = "[redacted]";
+
+const SECRET_WORDS: [&str; 15] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "credential",
+    "private_key",
+    "private-key",
+    "auth",
+    "cookie",
+    "access_key",
+    "access-key",
+];
+
+/// Whether a value under this name is a secret (`DB_PASSWORD`, `api-key`, `traefik…basicauth.users`).
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_word = |word: &str| name.contains(word);
+    SECRET_WORDS.iter().any(|word| is_word(word)) && !name.contains("author")
+        || matches!(name.as_str(), "pwd" | "pass" | "pw")
+        || ["_pass", "-pass", ".pass", "_pwd"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// `value`, or [`HIDDEN`] where its name or its shape says that it is a secret.
+pub fn value(name: &str, value: &str) -> String {
+    if !value.is_empty() && is_secret_name(name) { HIDDEN.to_owned() } else { text(value) }
+}
+
+/// A command line with the secrets in its arguments hidden: `--password x`, `--token=x`, `-e API_KEY=x`,
+/// `scheme://user:x@host`, and values that look like a key.
+pub fn command<I: IntoIterator<Item = S>, S: AsRef<str>>(arguments: I) -> Vec<String> {
+    let mut hide_next = false;
+    let mut shown = Vec::new();
+    for argument in arguments {
+        let argument = argument.as_ref();
+        if std::mem::take(&mut hide_next) && !argument.starts_with('-') {
+            shown.push(HIDDEN.to_owned());
+            continue;
+        }
+        match argument.split_once('=') {
+            Some((name, _)) if !name.contains(char::is_whitespace) && is_secret_name(name) => {
+                shown.push(format!("{name}={HIDDEN}"));
+            }
+            Some(_) => shown.push(text(argument)),
+            None => {
+                hide_next = argument.starts_with('-') && is_secret_name(argument);
+                shown.push(text(argument));
+            }
+        }
+    }
+    shown
+}
+
+/// `text` with every word that looks like a secret hidden: user information in URLs, `name=value` under a secret
+/// name, JSON web tokens, keys with a well-known prefix, PEM private keys, long random strings.
+pub fn text(text: &str) -> String {
+    if text.contains("PRIVATE KEY-----") {
+        return HIDDEN.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len());
+    let is_separator = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '`' | '(' | ')');
+    for piece in text.split_inclusive(is_separator) {
+        let word = piece.trim_end_matches(is_separator);
+        shown.push_str(&redact_word(word));
+        shown.push_str(&piece[word.len()..]);
+    }
+    shown
+}
+
+fn redact_word(word: &str) -> String {
+    if let Some((scheme, rest)) = word.split_once("://") {
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some(at) = rest[..authority_end].rfind('@')
+            && let Some((user, _)) = rest[..at].split_once(':')
+        {
+            return format!("{scheme}://{user}:{HIDDEN}{}", redact_word_pairs(&rest[at..]));
+        }
+        return redact_word_pairs(word);
+    }
+    redact_word_pairs(word)
+}
+
+/// `a=b&c=d` pair by pair; anything else by its shape.
+fn redact_word_pairs(word: &str) -> String {
+    let Some((name, rest)) = word.split_once('=') else {
+        return if looks_secret(word) { HIDDEN.to_owned() } else { word.to_owned() };
+    };
+    let (value, tail) = match rest.find('&') {
+        Some(end) => (&rest[..end], format!("&{}", redact_word_pairs(&rest[end + 1..]))),
+        None => (rest, String::new()),
+    };
+    let last_name = name.rsplit(['?', '/']).next().unwrap_or(name);
+    if !value.is_empty() && is_secret_name(last_name) || looks_secret(value) {
+        format!("{name}={HIDDEN}{tail}")
+    } else {
+        format!("{name}={value}{tail}")
+    }
+}
+
+const PREFIXES: [&str; 14] = [
+    "sk-",
+    "sk_live_",
+    "pk_live_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+    "tskey-",
+    "tok_",
+];
+
+fn looks_secret(word: &str) -> bool {
+    let is_token_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '/' | '=');
+    if word.len() < 16 || !word.chars().all(is_token_char) {
+        return false;
+    }
+    let is_jwt = word.starts_with("eyJ") && word.matches('.').count() == 2;
+    is_jwt || PREFIXES.iter().any(|prefix| word.starts_with(prefix)) || looks_random(word)
+}
+
+/// Long, mixed and unlike words. Hexadecimal alone is not enough: image digests and ids are no secrets.
+fn looks_random(word: &str) -> bool {
+    if word.len() < 32 || word.contains(['.', '/', '-']) || word.chars().all(|c| c.is_ascii_hexdigit()) {
+        return false;
+    }
+    let count = |test: fn(&char) -> bool| word.chars().filter(test).count();
+    let (upper, lower, digit) =
+        (count(char::is_ascii_uppercase), count(char::is_ascii_lowercase), count(char::is_ascii_digit));
+    upper >= 4 && lower >= 4 && digit >= 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_by_name() {
+        assert_eq!(value("DB_PASSWORD", "hunter2"), HIDDEN);
+        assert_eq!(value("traefik.http.middlewares.a.basicauth.users", "u:h"), HIDDEN);
+        assert_eq!(value("org.opencontainers.image.authors", "me"), "me");
+        assert_eq!(value("com.docker.compose.project", "shop"), "shop");
+    }
+
+    #[test]
+    fn secrets_are_hidden_by_shape() {
+        assert_eq!(
+            text("postgres://shop:s3cr3t@db:5432/shop"),
+            format!("postgres://shop:{HIDDEN}@db:5432/shop")
+        );
+        assert_eq!(text("https://x/y?token=abc&a=b"), format!("https://x/y?token={HIDDEN}&a=b"));
+        assert_eq!(text("use ghp_0123456789abcdefghij now"), format!("use {HIDDEN} now"));
+        let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        assert_eq!(text(digest), digest);
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_command_lines() {
+        let shown = command(["app", "--password", "x", "--token=y", "-e", "API_KEY=z", "--port", "80"]);
+        assert_eq!(
+            shown,
+            [
+                "app",
+                "--password",
+                HIDDEN,
+                &format!("--token={HIDDEN}"),
+                "-e",
+                &format!("API_KEY={HIDDEN}"),
+                "--port",
+                "80"
+            ]
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! When each source is asked for what: by the monotonic clock, spread over time, never more at once than is set.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ErrorKind;
+use crate::context::Ports;
+use crate::device::{Device, Source, SourceId};
+
+/// When each source's collectors are due next, by the monotonic clock.
+type Due = HashMap<(SourceId, &'static str), Duration>;
+
+/// The beat by which a source's collectors are aligned, so that all that are due go in one conversation.
+const BEAT: Duration = Duration::from_secs(30);
+/// At the start, sources are asked for the first time within this time, one after the other.
+const START_SPREAD: Duration = Duration::from_secs(5);
+/// How far ahead a wake-up takes what is due.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// Longest sleep: settings may have changed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// Asks every monitored source for what is due, until `stop` is cancelled.
+pub async fn run(ports: Arc<Ports>, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(ports.settings.borrow().concurrency.0));
+    let polls = TaskTracker::new();
+    let due: Arc<Mutex<Due>> = Arc::default();
+    let mut changes = ports.fleet.changes();
+    let mut is_start = true;
+    while !stop.is_cancelled() {
+        let now = ports.clock.monotonic();
+        let (round, next) = {
+            let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+            plan(&ports, &mut due, now, is_start)
+        };
+        is_start = false;
+        for (source, collectors) in round {
+            polls.spawn(poll(
+                Arc::clone(&ports),
+                source,
+                collectors,
+                Arc::clone(&places),
+                Arc::clone(&due),
+                stop.clone(),
+            ));
+        }
+        let sleep =
+            next.saturating_sub(ports.clock.monotonic()).clamp(Duration::from_millis(5), LONGEST_SLEEP);
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            _ = changes.changed() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    polls.close();
+    polls.wait().await;
+}
+
+/// What is due now, by source, and when something is due next. New sources and collectors are due at once, those of
+/// the start spread over [`START_SPREAD`].
+fn plan(
+    ports: &Ports,
+    due: &mut Due,
+    now: Duration,
+    is_start: bool,
+) -> (Vec<(Source, Vec<&'static str>)>, Duration) {
+    let devices = ports.fleet.devices();
+    let monitored: Vec<&Arc<Device>> = devices.iter().filter(|device| device.monitored).collect();
+    let sources: Vec<(&Device, &Source)> = monitored
+        .iter()
+        .flat_map(|device| device.sources.iter().map(move |source| (&***device, source)))
+        .collect();
+    let alive: HashSet<SourceId> = sources.iter().map(|(_, source)| source.id).collect();
+    due.retain(|(source, _), _| alive.contains(source));
+
+    let mut next = now + LONGEST_SLEEP;
+    let mut round = Vec::new();
+    for (place, (device, source)) in sources.iter().enumerate() {
+        let mut collectors = Vec::new();
+        for def in ports.readings.catalogue() {
+            let spread =
+                START_SPREAD * u32::try_from(place).unwrap_or(0) / u32::try_from(sources.len()).unwrap_or(1);
+            let first = if is_start { now + spread } else { now };
+            let when = due.entry((source.id, def.name)).or_insert(first);
+            if *when <= now + TOGETHER {
+                collectors.push(def.name);
+                *when = following(source.id, now, ports.readings.interval(device, def));
+            }
+            next = next.min(*when);
+        }
+        if !collectors.is_empty() {
+            round.push(((*source).clone(), collectors));
+        }
+    }
+    (round, next)
+}
+
+/// The next moment after `now` at which this source's collectors of this interval are due. Each source has a phase of
+/// its own; intervals that are multiples of the beat fall together.
+fn following(source: SourceId, now: Duration, interval: Duration) -> Duration {
+    let beat = millis(interval.min(BEAT)).max(1);
+    let phase = u64::from(source.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) % beat;
+    let interval = millis(interval).max(1);
+    // at least half an interval from now, so that a late poll is not followed by the next at once
+    let earliest = millis(now) + interval / 2;
+    let count = earliest.saturating_sub(phase) / interval + 1;
+    Duration::from_millis(phase + count * interval)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn poll(
+    ports: Arc<Ports>,
+    source: Source,
+    collectors: Vec<&'static str>,
+    places: Arc<Semaphore>,
+    due: Arc<Mutex<Due>>,
+    stop: CancellationToken,
+) {
+    let polling = async {
+        let Ok(_place) = places.acquire().await else { return };
+        let results = ports.readings.refresh(&source, &collectors).await;
+        let failed = collectors
+            .iter()
+            .zip(results)
+            .filter(|(_, result)| result.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unsupported));
+        // a machine that is back should not be waited for longer than a beat
+        let retry = ports.clock.monotonic() + BEAT;
+        let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+        for (collector, _) in failed {
+            if let Some(when) = due.get_mut(&(source.id, *collector)) {
+                *when = retry.min(*when);
+            }
+        }
+    };
+    tokio::select! {
+        () = polling => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_and_short_intervals_of_a_source_fall_together() {
+        let now = Duration::from_secs(1_000);
+        let short = following(SourceId(7), now, Duration::from_secs(30));
+        let long = following(SourceId(7), now, Duration::from_secs(300));
+        assert!(short > now && short <= now + Duration::from_secs(45));
+        assert_eq!((millis(long) - millis(short)) % 30_000, 0);
+    }
+
+    #[test]
+    fn sources_have_phases_of_their_own() {
+        let now = Duration::from_secs(1_000);
+        let phases: HashSet<Duration> = (1..=20).map(|id| following(SourceId(id), now, BEAT)).collect();
+        assert!(phases.len() > 15);
+    }
+}
