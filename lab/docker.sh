@@ -1,7 +1,6 @@
 # The Docker targets: the Compose project shop, a project media as Compose v2 labels it, and loose containers in every state.
 
 declare -A present=() # NAME -> "STATE SPEC" of the containers there are
-declare -A wanted=()  # NAME -> SPEC
 
 # target NAME STATE OPTION... IMAGE COMMAND...: a container, made anew unless it is there in that state, made from the same
 target() {

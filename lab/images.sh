@@ -66,7 +66,7 @@ ssh_images() {
     chmod 755 "$tmp"
     TMPDIR=$tmp mmdebstrap --format=tar --mode=root --variant=minbase --components=main \
       --include=openssh-server,systemd,systemd-sysv,dbus,sudo,procps,iproute2,tcsh,locales \
-      --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
+      --skip=cleanup/apt/lists --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
       --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
       --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/locale/de/*' \
       --customize-hook="bash '$LAB/guest/customize' \"\$1\" '$tmp/busybox'" \

@@ -20,8 +20,14 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "must run as root"; }
 
-# One lab script at a time; the daemons we start must not inherit fd 9.
-lock() { mkdir -p "$STATE" "$CACHE" "$RUN" "$STATE/faults"; exec 9>"$STATE/lock"; flock 9; }
+# One lab script at a time, and those that it calls; the daemons we start must not inherit fd 9.
+lock() {
+  [ -z "${REEVE_LAB_LOCKED:-}" ] || return 0
+  mkdir -p "$STATE" "$CACHE" "$RUN" "$STATE/faults"
+  exec 9>"$STATE/lock"
+  flock 9
+  export REEVE_LAB_LOCKED=1
+}
 
 is_device() { [ -n "${PORT[${1:-}]:-}" ]; }
 
@@ -43,7 +49,7 @@ wait_for() {
 # daemon NAME COMMAND...: in the background, with a log and a pid file
 daemon() {
   local name=$1; shift
-  setsid "$@" >>"$STATE/$name.log" 2>&1 9>&- &
+  setsid env -u REEVE_LAB_LOCKED "$@" >>"$STATE/$name.log" 2>&1 9>&- &
   echo $! >"$RUN/$name.pid"
 }
 
@@ -68,6 +74,20 @@ reload() {
     pid=$(cat /run/sshd.pid) && rm /run/sshd.pid && kill -HUP "$pid"
     i=0; until [ -s /run/sshd.pid ]; do i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep 0.05; done'
 }
+
+# start_dockerd: the machine's own daemon, unless one answers
+start_dockerd() {
+  docker version >/dev/null 2>&1 && return
+  local options
+  for options in "" --iptables=false; do
+    # shellcheck disable=SC2086
+    daemon dockerd dockerd $options
+    wait_for 40 docker_or_dead && docker version >/dev/null 2>&1 && return
+    quit dockerd
+  done
+  die "dockerd does not start: see $STATE/dockerd.log"
+}
+docker_or_dead() { docker version || gone dockerd; }
 
 # In namespaces of its own: a daemon without a bridge removes docker0, which belongs to the first one, and leaves mounts behind.
 second_daemon() {

@@ -92,7 +92,8 @@ device() {
 
 ssh_up() {
   local d
-  "$LAB/fault" reset locked # first: it brings the true host keys back
+  "$LAB/fault" reset # first: it brings the true host keys back
+  for d in "${DEVICES[@]}"; do [ ! -e "$RUN/hang-$d.pid" ] || "$LAB/hang-mount" down "$d"; done
   make_keys
   for d in "${DEVICES[@]}"; do
     sshd_conf "$d" >"$STATE/$d/sshd.conf"

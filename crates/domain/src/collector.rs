@@ -142,7 +142,7 @@ fn parse<C: Collector>(
     before: Option<&Observed<Arc<dyn AnyReading>>>,
 ) -> Result<AnyParsed> {
     let before: Option<Observed<C::Reading>> = before.and_then(|observed| {
-        let reading = observed.value.as_any().downcast_ref::<C::Reading>()?;
+        let reading = (*observed.value).as_any().downcast_ref::<C::Reading>()?;
         Some(observed.clone().map(|_| reading.clone()))
     });
     Ok(match C::parse(facts, answers, before.as_ref())? {

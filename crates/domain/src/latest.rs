@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::ask::Ask;
 use crate::collector::{AnyReading, CollectorDef};
 use crate::device::SourceId;
 use crate::observed::{Observed, Origin};
@@ -16,12 +17,14 @@ pub struct Seen {
     pub observed: Observed<Arc<dyn AnyReading>>,
     /// What is missing from it.
     pub problems: Arc<[Problem]>,
+    /// What was asked for it, in all its rounds; empty after a restart.
+    pub asked: Arc<[Ask]>,
 }
 
 impl Seen {
     /// The reading as its own type.
     pub fn reading<R: 'static>(&self) -> Option<&R> {
-        self.observed.value.as_any().downcast_ref()
+        (*self.observed.value).as_any().downcast_ref()
     }
 
     pub(crate) fn stale(mut self) -> Self {
@@ -67,7 +70,10 @@ impl Latest {
                         origin: Origin::Cached,
                         source: reading.source,
                     };
-                    seen.insert((reading.source, def.name), Seen { observed, problems: Arc::from([]) });
+                    seen.insert(
+                        (reading.source, def.name),
+                        Seen { observed, problems: Arc::from([]), asked: Arc::from([]) },
+                    );
                 }
                 Err(error) => tracing::info!(cause = %error.chain(), "{error}; it is asked again"),
             }

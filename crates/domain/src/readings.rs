@@ -2,6 +2,8 @@
 //! enough, asks otherwise, and falls back to what is known when the machine does not answer.
 
 mod round;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

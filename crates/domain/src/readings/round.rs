@@ -170,7 +170,8 @@ async fn ask_and_parse(
                     origin: Origin::Live,
                     source: source.id,
                 };
-                let seen = Seen { observed, problems: problems.into() };
+                let asked = answers.iter().map(|(ask, _)| ask.clone()).collect();
+                let seen = Seen { observed, problems: problems.into(), asked };
                 keep(inner, source, def, facts, &seen, samples);
                 return Ok(seen);
             }
