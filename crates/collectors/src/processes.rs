@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use domain::ask::{Answer, Answers, Ask, Question};
+use domain::ask::{Answer, Answers, Ask};
 use domain::capability::Capability;
 use domain::collector::{Collector, Parsed};
 use domain::facts::Facts;

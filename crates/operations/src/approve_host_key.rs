@@ -47,12 +47,20 @@ impl Operation for ApproveHostKey {
         let Some(key) = inspection.host_key else {
             let why = inspection.error.map(|why| why.message).unwrap_or_default();
             let message = format!("“{}” shows no host key: {why}", device.name);
-            return Err(Error::unreachable("host_key_absent", message, format!("see: reeve doctor {}", device.name)));
+            return Err(Error::unreachable(
+                "host_key_absent",
+                message,
+                format!("see: reeve doctor {}", device.name),
+            ));
         };
         if key.fingerprint != self.fingerprint {
             return Err(Error::conflict(
                 "fingerprint_differs",
-                format!("the host shows {}, not {}", key.fingerprint, domain::untrusted::clean(&self.fingerprint)),
+                format!(
+                    "the host shows {}, not {}",
+                    key.fingerprint,
+                    domain::untrusted::clean(&self.fingerprint)
+                ),
                 "if you cannot explain the difference, somebody may stand between: do not approve it",
             ));
         }

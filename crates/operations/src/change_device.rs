@@ -61,7 +61,8 @@ impl Operation for ChangeDevice {
         }
         changed.monitored = self.monitored.unwrap_or(changed.monitored);
         ctx.ports.fleet.change(vec![changed]).await?;
-        let device = ctx.ports.fleet.by_id(device.id).ok_or_else(|| Error::internal("a changed device is gone"))?;
+        let device =
+            ctx.ports.fleet.by_id(device.id).ok_or_else(|| Error::internal("a changed device is gone"))?;
         Ok(DeviceRow::of(ctx, &device))
     }
 }

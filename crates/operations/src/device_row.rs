@@ -1,6 +1,6 @@
 //! A device as a row: who it is, how it is doing, and its headline figures as known.
 
-use collectors::containers::Containers;
+use collectors::containers::{ContainerState, Containers};
 use collectors::load::Load;
 use collectors::memory::Memory;
 use domain::collector::Collector;
@@ -60,7 +60,8 @@ impl DeviceRow {
         let load = fresh(Load::NAME);
         let memory = fresh(Memory::NAME);
         let containers = fresh(Containers::NAME);
-        let containers = containers.as_ref().and_then(|seen| seen.reading::<<Containers as Collector>::Reading>());
+        let containers =
+            containers.as_ref().and_then(|seen| seen.reading::<<Containers as Collector>::Reading>());
         Self {
             name: device.name.clone(),
             status: health.status,
@@ -75,7 +76,8 @@ impl DeviceRow {
                 .as_ref()
                 .and_then(|seen| seen.reading::<<Memory as Collector>::Reading>())
                 .and_then(|memory| memory.used_ratio),
-            containers_running: containers.map(|c| c.containers.iter().filter(|c| c.is_running()).count() as u64),
+            containers_running: containers
+                .map(|c| c.containers.iter().filter(|c| c.state == ContainerState::Running).count() as u64),
             containers_total: containers.map(|c| c.containers.len() as u64),
             last_seen: health.last_seen,
             monitored: device.monitored,

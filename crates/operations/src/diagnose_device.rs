@@ -114,7 +114,9 @@ async fn reach(ctx: &Context, device: &Device) -> Vec<Finding> {
             findings.push(Finding {
                 what: format!("connection to {}", source.reach),
                 works: inspection.signed_in,
-                why: problem.as_ref().map_or_else(|| reached(&address, inspection.took_ms), |p| p.message.clone()),
+                why: problem
+                    .as_ref()
+                    .map_or_else(|| reached(&address, inspection.took_ms), |p| p.message.clone()),
                 mend: problem.and_then(|problem| problem.help),
             });
         }
@@ -129,7 +131,11 @@ async fn reach(ctx: &Context, device: &Device) -> Vec<Finding> {
 }
 
 fn reached(address: &str, took_ms: u64) -> String {
-    if address.is_empty() { "it is this machine".to_owned() } else { format!("signed in at {address} in {took_ms} ms") }
+    if address.is_empty() {
+        "it is this machine".to_owned()
+    } else {
+        format!("signed in at {address} in {took_ms} ms")
+    }
 }
 
 fn in_words(verdict: KeyVerdict) -> &'static str {
@@ -173,14 +179,22 @@ async fn readings(ctx: &Context, device: &Device) -> Vec<Finding> {
         let what = serde_json::to_string(&refusal.capability).unwrap_or_default();
         findings.push(broken(what.trim_matches('"'), &refusal.problem));
     }
-    for def in readings.catalogue().iter().filter(|def| def.name != Facts::COLLECTOR && def.lacks(&facts).is_none()) {
+    for def in
+        readings.catalogue().iter().filter(|def| def.name != Facts::COLLECTOR && def.lacks(&facts).is_none())
+    {
         match readings.latest(device, def.name, Freshness { max_age: None, ..now }).await {
             // a first poll has no rates: that mends itself
             Ok(seen) => {
-                let lasting: Vec<&Problem> = seen.problems.iter().filter(|p| p.code != "needs_two_polls").collect();
+                let lasting: Vec<&Problem> =
+                    seen.problems.iter().filter(|p| p.code != "needs_two_polls").collect();
                 if lasting.is_empty() {
                     let age = describe_span(ctx.ports.clock.now().since(seen.observed.as_of));
-                    findings.push(Finding { what: def.name.to_owned(), works: true, why: format!("read {age} ago"), mend: None });
+                    findings.push(Finding {
+                        what: def.name.to_owned(),
+                        works: true,
+                        why: format!("read {age} ago"),
+                        mend: None,
+                    });
                 }
                 findings.extend(lasting.into_iter().map(|problem| broken(def.name, problem)));
             }
@@ -206,7 +220,8 @@ fn commands(ctx: &Context, device: &Device) -> Diagnosis {
     let readings = &ctx.ports.readings;
     let facts = readings.facts(device).unwrap_or_default();
     let mut commands = Vec::new();
-    let able = readings.catalogue().iter().filter(|def| def.name == Facts::COLLECTOR || def.lacks(&facts).is_none());
+    let able =
+        readings.catalogue().iter().filter(|def| def.name == Facts::COLLECTOR || def.lacks(&facts).is_none());
     for def in able {
         let mut lines: Vec<String> = Vec::new();
         let mut told = BTreeSet::new();

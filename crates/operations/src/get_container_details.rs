@@ -81,7 +81,7 @@ fn needed_by(containers: &[Container], needed: &Container) -> Vec<String> {
     let depends = |container: &&Container| {
         container.compose.as_ref().is_some_and(|other| {
             other.project == compose.project
-                && other.depends_on.iter().any(|dependency| dependency.service == compose.service)
+                && other.depends_on.iter().any(|needs| Some(&needs.service) == compose.service.as_ref())
         })
     };
     containers.iter().filter(depends).map(|container| container.name.to_string()).collect()

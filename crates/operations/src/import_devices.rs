@@ -60,7 +60,12 @@ impl Operation for ImportDevices {
     async fn run(self, ctx: &Context) -> Result<Self::Output> {
         if self.candidates.len() > 500 {
             let message = format!("{} candidates are too many", self.candidates.len());
-            return Err(domain::Error::new(domain::ErrorKind::TooLarge, "too_many_candidates", message, "send at most 500"));
+            return Err(domain::Error::new(
+                domain::ErrorKind::TooLarge,
+                "too_many_candidates",
+                message,
+                "send at most 500",
+            ));
         }
         let is_dry = self.dry_run == Some(true);
         let mut rows = Vec::with_capacity(self.candidates.len());
@@ -84,7 +89,8 @@ struct Look {
 }
 
 async fn look(ctx: &Context, candidate: &Candidate) -> Result<Look> {
-    let alias = Candidate { host_name: None, port: None, user: None, identity_files: None, ..candidate.clone() };
+    let alias =
+        Candidate { host_name: None, port: None, user: None, identity_files: None, ..candidate.clone() };
     let known_to_server = ctx.ports.sources.settle(&alias.reach()?)?.known_here;
     let candidate = if known_to_server { alias } else { candidate.clone() };
     let reach = candidate.reach()?;
@@ -120,7 +126,8 @@ async fn import(ctx: &Context, candidate: &Candidate, look: Result<Look>, is_dry
     row.destination = look.destination;
     row.connected = look.inspection.signed_in;
     row.known_to_server = look.known_to_server;
-    row.host_key = look.inspection.host_key.as_ref().map(|key| format!("{} {}", key.algorithm, key.fingerprint));
+    row.host_key =
+        look.inspection.host_key.as_ref().map(|key| format!("{} {}", key.algorithm, key.fingerprint));
     row.needs_approval = look.inspection.host_key.is_some_and(|key| key.verdict == KeyVerdict::Unknown);
     row.problem = look.inspection.error;
     row.outcome = match outcome(ctx, &look.candidate, is_dry).await {
@@ -154,6 +161,7 @@ fn summary(rows: &[Imported]) -> String {
         .map(|outcome| format!("{} {outcome}", count(outcome)))
         .collect();
     let waiting = rows.iter().filter(|row| row.needs_approval).count();
-    let waiting = if waiting > 0 { format!("; {waiting} host keys wait to be approved") } else { String::new() };
+    let waiting =
+        if waiting > 0 { format!("; {waiting} host keys wait to be approved") } else { String::new() };
     format!("{} candidates: {}{waiting}", rows.len(), parts.join(", "))
 }

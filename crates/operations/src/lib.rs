@@ -22,6 +22,9 @@ pub mod remove_device;
 pub mod test_connection;
 pub mod unlink_devices;
 
+#[cfg(test)]
+mod promises;
+
 use domain::operation::OperationDef;
 
 /// All of them, in the order in which people read about them.

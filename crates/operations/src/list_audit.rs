@@ -45,21 +45,31 @@ impl Operation for ListAudit {
     async fn run(self, ctx: &Context) -> Result<Self::Output> {
         if !ctx.fleet().is_whole() {
             let help = "ask with rights to the whole fleet";
-            return Err(Error::new(domain::ErrorKind::Forbidden, "whole_fleet_needed", "the audit is about all devices", help));
+            return Err(Error::new(
+                domain::ErrorKind::Forbidden,
+                "whole_fleet_needed",
+                "the audit is about all devices",
+                help,
+            ));
         }
         let limit = match self.limit {
             None => 50,
             Some(limit @ 1..=500) => limit as usize,
             Some(limit) => {
                 let message = format!("a limit of {limit} is out of range");
-                return Err(Error::invalid("limit_range", message, "ask for 1 to 500, then follow next_cursor"));
+                return Err(Error::invalid(
+                    "limit_range",
+                    message,
+                    "ask for 1 to 500, then follow next_cursor",
+                ));
             }
         };
         let before = self.cursor.as_deref().map(str::parse).transpose().map_err(|source| {
             let help = "pass next_cursor of the answer before, unchanged";
             Error::invalid("cursor_malformed", "this cursor is not one of ours", help).caused_by(source)
         })?;
-        let verified = if self.verify == Some(true) { Some(ctx.ports.store.verify_audit().await?) } else { None };
+        let verified =
+            if self.verify == Some(true) { Some(ctx.ports.store.verify_audit().await?) } else { None };
         let newest = ctx.ports.store.audit(None, 1).await?;
         let total = newest.first().map_or(0, |row| row.id);
         let mut items = ctx.ports.store.audit(before, limit + 1).await?;

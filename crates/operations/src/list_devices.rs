@@ -51,7 +51,9 @@ impl Operation for ListDevices {
 impl ListDevices {
     fn matches(&self, row: &DeviceRow) -> bool {
         let is = |wanted: &Option<String>, value: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
         };
         is(&self.device_type, row.device_type.as_deref())
             && is(&self.location, row.location.as_deref())

@@ -133,7 +133,12 @@ struct Stretch {
 }
 
 impl Stretch {
-    fn query(&self, sources: Vec<domain::device::SourceId>, metric: &str, labels: &[(String, String)]) -> RangeQuery {
+    fn query(
+        &self,
+        sources: Vec<domain::device::SourceId>,
+        metric: &str,
+        labels: &[(String, String)],
+    ) -> RangeQuery {
         RangeQuery {
             selector: Selector { sources, metric: Some(metric.to_owned()), labels: labels.to_vec() },
             from: self.from,
@@ -159,7 +164,8 @@ impl QueryMetrics {
     }
 
     fn labels(&self) -> Result<Vec<(String, String)>> {
-        let pairs = self.labels.iter().flat_map(|labels| labels.split(',')).map(str::trim).filter(|p| !p.is_empty());
+        let pairs =
+            self.labels.iter().flat_map(|labels| labels.split(',')).map(str::trim).filter(|p| !p.is_empty());
         let read = pairs.map(|pair| match pair.split_once('=') {
             Some((name, value)) if !name.is_empty() => {
                 Ok((name.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
@@ -202,7 +208,12 @@ async fn absent(ctx: &Context, device: &Device, metric: &str, was_named: bool) -
         let metric = domain::untrusted::clean(metric);
         let near = nearest(&metric, known.iter().map(String::as_str)).join(", ");
         let message = format!("“{}” tells no metric called “{metric}”", device.name);
-        return Err(Error::new(domain::ErrorKind::NotFound, "metric_unknown", message, format!("nearest: {near}")));
+        return Err(Error::new(
+            domain::ErrorKind::NotFound,
+            "metric_unknown",
+            message,
+            format!("nearest: {near}"),
+        ));
     }
     let message = format!("nothing was told of {} in this stretch", domain::untrusted::clean(metric));
     Ok(Problem::new("no_samples", message))

@@ -38,7 +38,12 @@ impl Operation for UnlinkDevices {
         let Some(place) = left.sources.iter().position(|source| source.id == SourceId(self.source)) else {
             let known: Vec<String> = left.sources.iter().map(|source| source.id.to_string()).collect();
             let wanted = self.source.to_string();
-            return Err(Error::not_found("source_unknown", "source", &wanted, known.iter().map(String::as_str)));
+            return Err(Error::not_found(
+                "source_unknown",
+                "source",
+                &wanted,
+                known.iter().map(String::as_str),
+            ));
         };
         if left.sources.len() == 1 {
             let message = format!("“{}” has only this source", device.name);

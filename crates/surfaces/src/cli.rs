@@ -1,1 +1,197 @@
-//! stub
+//! The command line: a subcommand for each operation, and its answers as people read them.
+
+mod cells;
+mod render;
+
+pub use render::{Rendered, render};
+
+use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap_complete::Shell;
+use domain::operation::{Effect, OperationDef};
+use domain::{ErrorKind, Result};
+use serde_json::{Map, Value};
+
+use crate::schemas::{Field, Kind, first_sentence, folded};
+
+/// What was typed: which operation, with which input, told how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The operation's name.
+    pub operation: String,
+    /// Its input.
+    pub input: Value,
+    /// Whether the answer is told as JSON.
+    pub json: bool,
+}
+
+const JSON: &str = "json";
+
+/// The `reeve` command with a subcommand for each operation. The program adds its own to it.
+pub fn command(operations: &[OperationDef]) -> Command {
+    let mut command = Command::new("reeve")
+        .about("Watches a self-hosted fleet and answers for it")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .after_help(EXIT_CODES)
+        .arg(
+            Arg::new(JSON)
+                .long("json")
+                .global(true)
+                .action(ArgAction::SetTrue)
+                .help("Tells the answer as JSON, the same as over REST"),
+        );
+    for (order, def) in by_toolset(operations).into_iter().enumerate() {
+        command = command.subcommand(subcommand(def).display_order(order));
+    }
+    command
+}
+
+/// The call that was typed; nothing where the subcommand is the program's own.
+pub fn parse(matches: &ArgMatches, operations: &[OperationDef]) -> Result<Option<Call>> {
+    let Some((name, matches)) = matches.subcommand() else { return Ok(None) };
+    let Some(def) = operations.iter().find(|def| dashed(&def.short) == name) else { return Ok(None) };
+    let mut input = Map::new();
+    for field in Field::all(def) {
+        let Some(texts) = matches.get_many::<String>(field.name) else { continue };
+        let texts: Vec<String> = texts.cloned().collect();
+        input.insert(field.name.to_owned(), field.kind.from_texts(field.name, &texts)?);
+    }
+    Ok(Some(Call { operation: def.name.to_string(), input: Value::Object(input), json: matches.get_flag(JSON) }))
+}
+
+/// An answer as JSON text with a final line break: indented for people, compact for programs.
+pub fn json_text(value: &Value, is_for_people: bool) -> String {
+    if is_for_people { format!("{value:#}\n") } else { format!("{value}\n") }
+}
+
+/// A script that completes `reeve` in a shell, from the whole command.
+pub fn completions(shell: Shell, mut command: Command) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "reeve", &mut script);
+    script
+}
+
+/// What an error looks like on a terminal.
+pub fn error_text(code: &str, message: &str, help: &str) -> String {
+    format!("error: {message} ({code})\n help: {help}\n")
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0 done                     4 not allowed, or a person must approve
+  1 a defect in Reeve        5 it contradicts what is there
+  2 wrong input              6 the machine or the server does not answer
+  3 no such thing            7 busy: try again    8 too much, or not possible here";
+
+/// The exit code that says what can be done about an error.
+pub fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Internal => 1,
+        ErrorKind::Invalid => 2,
+        ErrorKind::NotFound => 3,
+        ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::NeedsApproval => 4,
+        ErrorKind::Conflict => 5,
+        ErrorKind::Unreachable | ErrorKind::DeadlineExceeded => 6,
+        ErrorKind::Busy | ErrorKind::RateLimited => 7,
+        ErrorKind::TooLarge | ErrorKind::Unsupported => 8,
+    }
+}
+
+/// Grouped by toolset in the order of the list, those that are shown by default first.
+fn by_toolset(operations: &[OperationDef]) -> Vec<&OperationDef> {
+    let mut order: Vec<_> = Vec::new();
+    for def in operations {
+        if !order.contains(&def.toolset) {
+            order.push(def.toolset);
+        }
+    }
+    order.sort_by_key(|toolset| !toolset.is_default());
+    let mut sorted: Vec<&OperationDef> = operations.iter().collect();
+    sorted.sort_by_key(|def| order.iter().position(|toolset| *toolset == def.toolset));
+    sorted
+}
+
+fn subcommand(def: &OperationDef) -> Command {
+    let name = dashed(&def.short);
+    let mut command =
+        Command::new(name.clone()).about(first_sentence(&def.description)).long_about(folded(&def.description));
+    for alias in [def.short.to_string(), def.name.to_string(), dashed(&def.name)] {
+        if alias != name && !command.get_all_aliases().any(|known| known == alias) {
+            command = command.alias(alias);
+        }
+    }
+    if def.effect != Effect::Read {
+        command = command.after_help(match def.effect {
+            Effect::Destroy => "Destroys something that does not come back.",
+            Effect::Change => "Changes the fleet.",
+            _ => "Changes Reeve's own records.",
+        });
+    }
+    let segments: Vec<&str> = def.route.segments().collect();
+    for (index, field) in Field::all(def).iter().enumerate() {
+        let place = segments.iter().position(|segment| *segment == field.name);
+        command = command.arg(argument(field, place).display_order(index));
+    }
+    command
+}
+
+fn argument(field: &Field<'_>, place: Option<usize>) -> Arg {
+    let long = folded(&field.description());
+    let arg = Arg::new(field.name.to_owned()).help(long.lines().next().unwrap_or_default().to_owned());
+    let arg = if let Some(place) = place {
+        arg.index(place + 1).required(true).value_name(field.name.to_uppercase())
+    } else {
+        let name = dashed(field.name);
+        arg.long(name).value_name(value_name(field)).required(field.is_required).allow_hyphen_values(true)
+    };
+    let arg = match &field.kind {
+        Kind::Boolean => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(PossibleValuesParser::new(["true", "false"]))
+            .hide_possible_values(true),
+        Kind::List(_) | Kind::Object => arg.action(ArgAction::Append),
+        _ => arg,
+    };
+    let choices = field.choices();
+    if choices.is_empty() {
+        return if field.kind == Kind::Boolean { arg } else { arg.value_parser(number_check(&field.kind)) };
+    }
+    let choices = choices.into_iter().map(|(value, manual)| {
+        let manual = first_sentence(manual);
+        let value = PossibleValue::new(value.to_owned());
+        if manual.is_empty() { value } else { value.help(manual) }
+    });
+    arg.value_parser(PossibleValuesParser::new(choices))
+}
+
+/// Numbers are checked while typing; they stay text until the schema makes them numbers.
+fn number_check(kind: &Kind) -> ValueParser {
+    match kind {
+        Kind::Integer => ValueParser::new(|text: &str| match text.parse::<i64>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err("not a whole number"),
+        }),
+        Kind::Number => ValueParser::new(|text: &str| match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(text.to_owned()),
+            _ => Err("not a number"),
+        }),
+        _ => ValueParser::string(),
+    }
+}
+
+fn value_name(field: &Field<'_>) -> &'static str {
+    match field.kind {
+        Kind::Integer | Kind::Number => "N",
+        Kind::Object => "NAME=VALUE",
+        Kind::List(_) => "A,B",
+        Kind::Boolean => "true|false",
+        Kind::Text | Kind::Any => "TEXT",
+    }
+}
+
+fn dashed(name: &str) -> String {
+    name.replace('_', "-")
+}

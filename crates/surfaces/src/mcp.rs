@@ -5,7 +5,7 @@ mod shape;
 mod stdio;
 mod tools;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, MOST_SESSIONS};
 pub use stdio::{bridge, serve_stream};
 pub(crate) use stdio::{STREAM_PATH, turn};
 pub use tools::{Toolsets, list as tool_list};
@@ -18,7 +18,7 @@ use domain::context::{Context, Ports};
 use domain::error::nearest;
 use domain::operation::OperationDef;
 use domain::untrusted::clean;
-use domain::{Error, ErrorKind, Result};
+use domain::{Error, Result};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::peer::Peer;
 use crate::schemas::mend_input;
-use tools::Shelf;
+use tools::{Entry, Shelf};
 
 /// What every assistant is told first: 2 KB at most, or clients cut it.
 const INSTRUCTIONS: &str = "Reeve watches a self-hosted fleet: machines over SSH, their containers, their history. \
@@ -75,8 +75,7 @@ impl Tools {
         (peer, Toolsets::of_request(&parts.uri, &parts.headers))
     }
 
-    async fn answer(&self, request: CallToolRequestParams, peer: Peer) -> Result<(Value, String)> {
-        let entry = self.shelf.find(&request.name).ok_or_else(|| self.unknown(&request.name))?;
+    async fn answer(&self, entry: &Entry, request: CallToolRequestParams, peer: Peer) -> Result<(Value, String)> {
         let def = &entry.def;
         let input = Value::Object(mend_input(def, request.arguments.unwrap_or_default()));
         let context = Context::new(Arc::clone(&self.ports), peer.caller(Surface::Mcp));
@@ -87,10 +86,10 @@ impl Tools {
         Ok((value, line))
     }
 
-    fn unknown(&self, name: &str) -> Error {
+    /// The protocol wants an error of its own for this, not a result.
+    fn unknown(&self, name: &str) -> ErrorData {
         let near = nearest(name, self.shelf.names()).join(", ");
-        let message = format!("there is no tool “{}”", clean(name));
-        Error::new(ErrorKind::NotFound, "tool_unknown", message, format!("nearest: {near}"))
+        ErrorData::invalid_params(format!("there is no tool “{}”; nearest: {near}", clean(name)), None)
     }
 }
 
@@ -119,9 +118,10 @@ impl ServerHandler for Tools {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let entry = self.shelf.find(&request.name).ok_or_else(|| self.unknown(&request.name))?;
         let (peer, _) = self.asker(&context);
         let answer = tokio::select! {
-            answer = self.answer(request, peer) => answer,
+            answer = self.answer(entry, request, peer) => answer,
             () = context.ct.cancelled() => Err(Error::cancelled()),
         };
         Ok(CallToolResponse::Complete(match answer {

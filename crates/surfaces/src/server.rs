@@ -8,12 +8,14 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{from_fn_with_state, map_request};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use domain::context::Ports;
 use domain::operation::OperationDef;
 use domain::{Error, ErrorKind, Result};
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
@@ -161,14 +163,15 @@ impl Server {
     {
         let stop = self.0.stop.clone();
         self.0.tasks.spawn(async move {
-            let service = router.layer(map_request(move |mut request: Request| async move {
+            let routes = TowerToHyperService::new(router);
+            let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
                 request.extensions_mut().insert(peer);
-                request
-            }));
+                routes.call(request)
+            });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_headers(64);
             let connection =
-                http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+                http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,

@@ -25,18 +25,11 @@ enum Segment {
 }
 
 /// An operation that a request means, and what its path says.
-#[derive(Debug)]
 pub struct Found<'a> {
     /// The operation.
     pub def: &'a OperationDef,
     /// Fields and their texts, decoded.
     pub fields: Vec<(&'a str, String)>,
-}
-
-impl std::fmt::Debug for Routes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|route| &route.def.name)).finish()
-    }
 }
 
 impl Routes {

@@ -112,7 +112,7 @@ impl Attempt<'_> {
             return self.key(key, name).await;
         }
         let Some(agent) = agent else { return Ok(false) };
-        let is_held = agent.held.iter().any(|held| public_half(held).key_data() == identity.public.key_data());
+        let is_held = agent.held.iter().any(|held| held.public_key().key_data() == identity.public.key_data());
         if !is_held {
             return Ok(false);
         }
@@ -132,7 +132,7 @@ impl Attempt<'_> {
                 && identities.found.iter().any(|identity| identity.public.key_data() == key.key_data())
         };
         let held: Vec<AgentIdentity> =
-            agent.held.iter().filter(|held| !is_named(&public_half(held))).cloned().collect();
+            agent.held.iter().filter(|held| !is_named(&held.public_key())).cloned().collect();
         for identity in held {
             let taken = match identity {
                 AgentIdentity::PublicKey { key, comment } => {
@@ -258,18 +258,11 @@ fn lost(destination: &Destination, error: russh::Error) -> Error {
     .caused_by(error)
 }
 
-fn public_half(identity: &AgentIdentity) -> PublicKey {
-    match identity {
-        AgentIdentity::PublicKey { key, .. } => key.clone(),
-        AgentIdentity::Certificate { certificate, .. } => PublicKey::new(certificate.public_key().clone(), ""),
-    }
-}
-
 /// Signs for a certificate with the key of a file.
 struct FileSigner(Arc<PrivateKey>);
 
 impl russh::Signer for FileSigner {
-    type Error = russh::keys::agent::AuthError;
+    type Error = russh::AgentAuthError;
 
     async fn auth_sign(
         &mut self,
@@ -296,7 +289,7 @@ struct AgentSigner<'a> {
 }
 
 impl russh::Signer for AgentSigner<'_> {
-    type Error = russh::keys::agent::AuthError;
+    type Error = russh::AgentAuthError;
 
     async fn auth_sign(
         &mut self,

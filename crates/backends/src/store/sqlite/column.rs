@@ -155,8 +155,7 @@ fn decimal_places(numbers: &[f64], whole: &mut Vec<i64>) -> Option<u8> {
 
 /// `number` times ten to the power of `places`, where dividing gives back every bit.
 pub(super) fn as_whole(number: f64, places: u8) -> Option<i64> {
-    let power = POWERS[usize::from(places)];
-    let scaled = (number * power).round();
+    let scaled = (number * power(places)).round();
     if scaled.abs() > MOST_EXACT {
         return None;
     }
@@ -167,7 +166,12 @@ pub(super) fn as_whole(number: f64, places: u8) -> Option<i64> {
 
 /// The number of which [`as_whole`] made `whole`.
 pub(super) fn from_whole(whole: i64, places: u8) -> f64 {
-    whole as f64 / POWERS[usize::from(places)]
+    whole as f64 / power(places)
+}
+
+/// Ten to the power of `places`; of more places than are tried, that of the most.
+pub(super) fn power(places: u8) -> f64 {
+    POWERS[usize::from(places.min(MOST_PLACES))]
 }
 
 fn put_steps(whole: &[i64], bytes: &mut Vec<u8>) {

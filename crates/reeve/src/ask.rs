@@ -1,0 +1,110 @@
+//! Questions from the command line: to the server where one runs, in this process where none does.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use domain::Timestamp;
+use domain::caller::{Caller, Surface};
+use domain::context::Context;
+use domain::operation::OperationDef;
+use domain::ports::Clock as _;
+use serde_json::Value;
+use surfaces::client::{Client, Refusal, with_progress};
+use surfaces::mcp::{Toolsets, bridge, serve_stream};
+use surfaces::peer::Peer;
+use tokio::net::UnixStream;
+
+use crate::config::Loaded;
+use crate::data_dir::{DataDir, uid};
+use crate::run::Program;
+use crate::{clock::SystemClock, refused, run, say};
+
+/// Answers what was typed.
+pub async fn run(matches: &ArgMatches, data: &DataDir) -> anyhow::Result<ExitCode> {
+    let operations = run::operations();
+    let Some(call) = surfaces::cli::parse(matches, &operations)? else {
+        anyhow::bail!("there is no such command; see: reeve --help");
+    };
+    let Some(def) = operations.iter().find(|def| def.name == call.operation) else {
+        anyhow::bail!("there is no operation {}", call.operation);
+    };
+    let line = Line::open(&Loaded::read(None, std::env::vars())?, data).await?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let result = with_progress(&def.summary, is_terminal, line.call(def, call.input)).await;
+    line.close().await?;
+    Ok(match result {
+        Ok(answer) if call.json => {
+            say(&surfaces::cli::json_text(&answer, std::io::stdout().is_terminal()));
+            ExitCode::SUCCESS
+        }
+        Ok(answer) => {
+            show(def, &answer);
+            ExitCode::SUCCESS
+        }
+        Err(refusal) => refused(&refusal),
+    })
+}
+
+/// Shows an answer as a person reads it.
+pub fn show(def: &OperationDef, answer: &Value) {
+    let now: Timestamp = SystemClock::new().now();
+    let rendered = surfaces::cli::render(answer, &def.output_inline(), surfaces::cli::terminal_width(), now);
+    say(&rendered.out);
+    eprint!("{}", rendered.notes);
+}
+
+/// A line to Reeve: to its server, or to the program in this process.
+pub enum Line {
+    /// The server at the data directory's socket.
+    Server(Client),
+    /// The program in this process; it does not poll.
+    Here(Box<Program>),
+}
+
+impl Line {
+    /// To the server where one answers.
+    pub async fn open(loaded: &Loaded, data: &DataDir) -> anyhow::Result<Self> {
+        if UnixStream::connect(data.socket()).await.is_ok() {
+            return Ok(Self::Server(Client::new(data.socket())));
+        }
+        Ok(Self::Here(Box::new(Program::start(loaded, data).await?)))
+    }
+
+    /// Asks.
+    pub async fn call(&self, def: &OperationDef, input: Value) -> Result<Value, Refusal> {
+        match self {
+            Self::Server(client) => client.call(def, input).await,
+            Self::Here(program) => {
+                let caller = Caller::local(uid().unwrap_or_default(), Surface::Cli);
+                let ctx = Context::new(program.ports.clone(), caller);
+                Ok(def.call(input, ctx).await?.to_value()?)
+            }
+        }
+    }
+
+    /// Hangs up.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self {
+            Self::Server(_) => Ok(()),
+            Self::Here(program) => program.stop(None).await,
+        }
+    }
+}
+
+/// Speaks MCP at standard input and output.
+pub async fn speak_mcp(loaded: &Loaded, data: &DataDir, toolsets: &Toolsets) -> anyhow::Result<()> {
+    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+    if UnixStream::connect(data.socket()).await.is_ok() {
+        return Ok(bridge(&data.socket(), toolsets, input, output).await?);
+    }
+    let program = Program::start(loaded, data).await?;
+    program.poll();
+    let (_, ready) = tokio::sync::watch::channel(true);
+    let server = program.server(ready);
+    let peer = Peer::User(uid().unwrap_or_default());
+    let tools = server.tools().of(peer, toolsets.clone());
+    let served = serve_stream(tools, input, output, program.stopping()).await;
+    program.stop(Some(server)).await?;
+    Ok(served?)
+}

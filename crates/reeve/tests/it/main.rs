@@ -1,0 +1,11 @@
+//! The whole program, started as users start it, against real machines.
+
+mod bad_input;
+mod faults;
+mod figures;
+mod fleet;
+mod golden;
+mod lab;
+mod lifecycle;
+mod mcp;
+mod server;
