@@ -202,7 +202,9 @@ fn why_missing(facts: &Facts, answers: &Answers, asked: &[&Mount], mount: &Mount
 }
 
 fn filesystem(mount: &Mount, counts: Option<&Counts>) -> Filesystem {
-    let used_ratio = counts.and_then(|counts| share(counts.used_bytes, counts.used_bytes? + counts.available_bytes?));
+    let used_ratio = counts.and_then(|counts| {
+        share(counts.used_bytes, counts.used_bytes?.checked_add(counts.available_bytes?)?)
+    });
     let inodes = counts.and_then(|counts| counts.inodes).filter(|inodes| *inodes > 0);
     let inodes_used = inodes.and(counts.and_then(|counts| counts.inodes_used));
     Filesystem {

@@ -112,7 +112,7 @@ fn reading(meminfo: &str, zfs_arc_bytes: Option<u64>) -> MemoryReading {
     let field = |key| kib_field(meminfo, key);
     let (total, free) = (field("MemTotal"), field("MemFree"));
     let (buffers, page_cache, reclaimable) = (field("Buffers"), field("Cached"), field("SReclaimable"));
-    let cache = page_cache.map(|cached| cached + reclaimable.unwrap_or(0));
+    let cache = page_cache.and_then(|cached| cached.checked_add(reclaimable.unwrap_or(0)));
     // in some containers more is said to be available than there is: `free` then shows what is free
     let available = match (field("MemAvailable"), total) {
         (Some(available), Some(total)) if available > total => free,
@@ -123,8 +123,7 @@ fn reading(meminfo: &str, zfs_arc_bytes: Option<u64>) -> MemoryReading {
         // kernels before 3.14 do not say what is available
         (Some(total), None) => [free, buffers, cache]
             .into_iter()
-            .sum::<Option<u64>>()
-            .and_then(|not_used| total.checked_sub(not_used)),
+            .try_fold(total, |rest, not_used| rest.checked_sub(not_used?)),
         _ => None,
     };
     let (swap_total, swap_free) = (field("SwapTotal"), field("SwapFree"));

@@ -87,8 +87,8 @@ const STATES: &str = "/sys/class/net/*/operstate";
 const SPEEDS: &str = "/sys/class/net/*/speed";
 const MTUS: &str = "/sys/class/net/*/mtu";
 /// How names of interfaces begin that software made.
-const VIRTUAL: [&str; 21] = [
-    "docker", "br", "virbr", "vmbr", "vnet", "tap", "tun", "wg", "tailscale", "zt", "dummy", "cni",
+const VIRTUAL: [&str; 22] = [
+    "docker", "br", "virbr", "vmbr", "vnet", "tap", "tun", "ifb", "wg", "tailscale", "zt", "dummy", "cni",
     "flannel", "cali", "vxlan", "podman", "lxc", "lxdbr", "fwbr", "fwpr", "fwln",
 ];
 

@@ -95,11 +95,11 @@ impl Transcript {
             .unwrap_or_else(|| Answer::without_output(Outcome::Missing, "not recorded"))
     }
 
-    /// The same conversation with every output cut after `bytes`, as a dying machine might.
+    /// The same conversation with every output changed, as a dying or hostile machine might.
     #[must_use]
-    pub fn cut(mut self, bytes: usize) -> Self {
+    pub fn altered(mut self, mut change: impl FnMut(&mut Vec<u8>)) -> Self {
         for answer in self.polls.iter_mut().flat_map(|poll| poll.answers.values_mut()) {
-            answer.output.truncate(bytes);
+            change(&mut answer.output);
         }
         self
     }

@@ -49,9 +49,16 @@ pub async fn run(matches: &ArgMatches, data: &DataDir) -> anyhow::Result<ExitCod
 /// Shows an answer as a person reads it.
 pub fn show(def: &OperationDef, answer: &Value) {
     let now: Timestamp = SystemClock::new().now();
-    let rendered = surfaces::cli::render(answer, &def.output_inline(), surfaces::cli::terminal_width(), now);
+    let rendered = surfaces::cli::render(answer, &def.output_inline(), width(), now);
     say(&rendered.out);
     eprint!("{}", rendered.notes);
+}
+
+/// How many columns standard output has: what the terminal says, or `COLUMNS`, or plenty where it is a file.
+fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    terminal.or(columns).unwrap_or(200)
 }
 
 /// A line to Reeve: to its server, or to the program in this process.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
+use backends::sources::ssh::config::Config as SshConfig;
 use clap::ArgMatches;
+use domain::device::SshTarget;
 use domain::operation::OperationDef;
 use operations::destination::Candidate;
 use serde_json::{Value, json};
@@ -150,21 +152,28 @@ fn agrees(question: &str) -> anyhow::Result<bool> {
 
 /// The hosts that this user's `ssh_config` names, each as it resolves here.
 fn from_ssh_config(loaded: &Loaded, wishes: &Wishes) -> anyhow::Result<Vec<Candidate>> {
-    let mut account = wire::account(loaded);
+    let mut account = wire::account(loaded)?;
     if let Some(file) = &wishes.ssh_config {
-        account.config_file = Some(file.clone());
+        account.ssh_config = Some(file.clone());
     }
-    let known = backends::sources::known_hosts_of(&account).map_err(wire::with_help)?;
-    Ok(known.into_iter().map(|(alias, target)| Candidate {
-        name: Some(alias.clone()),
-        host: alias,
-        host_name: target.host_name,
-        port: target.port,
-        user: target.user,
-        identity_files: Some(target.identity_files).filter(|files| !files.is_empty()),
-        proxy_jump: target.proxy_jump,
-        ..Candidate::default()
-    }).collect())
+    let config = SshConfig::load(&account).map_err(wire::with_help)?;
+    let mut candidates = Vec::new();
+    for alias in config.aliases() {
+        let target = SshTarget { host: alias.clone(), ..SshTarget::default() };
+        // a host that cannot be resolved is told with the others, by the server's own look at it
+        let resolved = config.resolve(&target).ok();
+        let keys = resolved.as_ref().map(|host| host.identity_files.iter().filter(|key| key.exists()));
+        candidates.push(Candidate {
+            name: Some(alias.clone()),
+            host: alias,
+            host_name: resolved.as_ref().map(|host| host.host_name.clone()),
+            port: resolved.as_ref().map(|host| host.port),
+            user: resolved.as_ref().map(|host| host.user.clone()),
+            identity_files: keys.map(|keys| keys.map(|key| key.display().to_string()).collect()),
+            ..Candidate::default()
+        });
+    }
+    Ok(candidates)
 }
 
 /// The Linux machines of this user's Tailscale network, where there is one.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use backends::sources::Machines;
+use backends::sources::{Account, Machines};
 use domain::context::{Audit, MOST_CALLS, Ports};
 use domain::fleet::Fleet;
 use domain::ports::{Clock, Sources, Store};
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
 use crate::config::Loaded;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, uid};
 use crate::declared;
 
 /// The ports, made as the configuration says.
@@ -31,7 +31,7 @@ pub async fn ports(
     declared::watch_this_machine(&*store).await?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let machines = Arc::new(Machines::new(here(loaded)?, store.host_keys().await?));
+    let machines = Arc::new(Machines::new(account(loaded)?, store.host_keys().await?));
     let sources: Arc<dyn Sources> = Arc::clone(&machines) as _;
     let fleet = Arc::new(Fleet::load(Arc::clone(&store), Arc::clone(&clock)).await?);
     let (set_settings, settings) = watch::channel(loaded.settings());
@@ -59,6 +59,29 @@ pub async fn ports(
         calls: Semaphore::new(MOST_CALLS),
     };
     Ok((Arc::new(ports), machines))
+}
+
+/// The account that Reeve signs in from: that of the user it runs as.
+pub fn account(loaded: &Loaded) -> anyhow::Result<Account> {
+    let uid = uid().context("/proc is not mounted")?;
+    let (user, home) = passwd_entry(uid).unwrap_or_else(|| (uid.to_string(), PathBuf::from("/")));
+    let home = std::env::var_os("HOME").map_or(home, PathBuf::from);
+    let ssh_config = loaded.config.ssh.config.as_ref().map(|path| match path.strip_prefix("~") {
+        Ok(below) => home.join(below),
+        Err(_) => path.clone(),
+    });
+    let agent_socket = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+    Ok(Account { home, user, ssh_config, known_hosts: Vec::new(), agent_socket })
+}
+
+/// Name and home of a user of this machine.
+fn passwd_entry(uid: u32) -> Option<(String, PathBuf)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let is_it = fields.get(2)?.parse() == Ok(uid);
+        is_it.then(|| (fields[0].to_owned(), PathBuf::from(fields.get(5).copied().unwrap_or("/"))))
+    })
 }
 
 /// An error of ours with its advice, for a person at a terminal.

@@ -58,7 +58,11 @@ pub fn parse(matches: &ArgMatches, operations: &[OperationDef]) -> Result<Option
         let texts: Vec<String> = texts.cloned().collect();
         input.insert(field.name.to_owned(), field.kind.from_texts(field.name, &texts)?);
     }
-    Ok(Some(Call { operation: def.name.to_string(), input: Value::Object(input), json: matches.get_flag(JSON) }))
+    Ok(Some(Call {
+        operation: def.name.to_string(),
+        input: Value::Object(input),
+        json: matches.get_flag(JSON),
+    }))
 }
 
 /// An answer as JSON text with a final line break: indented for people, compact for programs.
@@ -114,8 +118,9 @@ fn by_toolset(operations: &[OperationDef]) -> Vec<&OperationDef> {
 
 fn subcommand(def: &OperationDef) -> Command {
     let name = dashed(&def.short);
-    let mut command =
-        Command::new(name.clone()).about(first_sentence(&def.description)).long_about(folded(&def.description));
+    let mut command = Command::new(name.clone())
+        .about(first_sentence(&def.description))
+        .long_about(folded(&def.description));
     for alias in [def.short.to_string(), def.name.to_string(), dashed(&def.name)] {
         if alias != name && !command.get_all_aliases().any(|known| known == alias) {
             command = command.alias(alias);

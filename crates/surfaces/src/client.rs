@@ -79,7 +79,8 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), Error> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.no_server(source.into()))?;
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|source| self.no_server(source.into()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.no_server(source.into()))?;
@@ -169,7 +170,9 @@ fn request(def: &OperationDef, input: Value) -> Result<Request<Body>, Error> {
     } else {
         request.body(Body::empty())
     };
-    request.map_err(|source| Error::invalid("input_malformed", "this cannot be asked", "use shorter input").caused_by(source))
+    request.map_err(|source| {
+        Error::invalid("input_malformed", "this cannot be asked", "use shorter input").caused_by(source)
+    })
 }
 
 fn text(value: &Value) -> String {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -123,7 +124,8 @@ fn host(request: &Request) -> Result<Option<String>, Failure> {
 fn check_origin(headers: &HeaderMap, host: Option<&str>) -> Result<(), Failure> {
     for origin in headers.get_all(ORIGIN) {
         let own = host.map(|host| format!("http://{host}"));
-        let is_own = origin.to_str().is_ok_and(|origin| own.is_some_and(|own| own.eq_ignore_ascii_case(origin)));
+        let is_own =
+            origin.to_str().is_ok_and(|origin| own.is_some_and(|own| own.eq_ignore_ascii_case(origin)));
         if !is_own {
             return Err(foreign());
         }
@@ -148,8 +150,10 @@ fn dress(headers: &mut HeaderMap) {
         (REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
-    const UNLESS_SAID: [(HeaderName, &str); 2] =
-        [(CACHE_CONTROL, "no-store"), (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
+    const UNLESS_SAID: [(HeaderName, &str); 2] = [
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -168,5 +172,9 @@ fn forbidden(code: &'static str, message: String, help: String) -> Failure {
 
 fn foreign() -> Failure {
     let message = "the request comes from another web page".to_owned();
-    forbidden("origin_foreign", message, "pages of other origins may not ask us; use a program, or our own pages".to_owned())
+    forbidden(
+        "origin_foreign",
+        message,
+        "pages of other origins may not ask us; use a program, or our own pages".to_owned(),
+    )
 }

@@ -6,8 +6,8 @@ mod stdio;
 mod tools;
 
 pub use endpoint::{Endpoint, MOST_SESSIONS};
-pub use stdio::{bridge, serve_stream};
 pub(crate) use stdio::{STREAM_PATH, turn};
+pub use stdio::{bridge, serve_stream};
 pub use tools::{Toolsets, list as tool_list};
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use domain::operation::OperationDef;
 use domain::untrusted::clean;
 use domain::{Error, Result};
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -75,7 +75,12 @@ impl Tools {
         (peer, Toolsets::of_request(&parts.uri, &parts.headers))
     }
 
-    async fn answer(&self, entry: &Entry, request: CallToolRequestParams, peer: Peer) -> Result<(Value, String)> {
+    async fn answer(
+        &self,
+        entry: &Entry,
+        request: CallToolRequestParams,
+        peer: Peer,
+    ) -> Result<(Value, String)> {
         let def = &entry.def;
         let input = Value::Object(mend_input(def, request.arguments.unwrap_or_default()));
         let context = Context::new(Arc::clone(&self.ports), peer.caller(Surface::Mcp));

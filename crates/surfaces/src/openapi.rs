@@ -59,6 +59,7 @@ pub fn page(path: &str) -> Option<Response> {
     let (kind, text) = match path {
         "" => ("text/html; charset=utf-8", include_str!("../assets/docs.html")),
         "docs.css" => ("text/css; charset=utf-8", include_str!("../assets/docs.css")),
+        "icon.svg" => ("image/svg+xml", include_str!("../assets/icon.svg")),
         "docs.js" => ("text/javascript; charset=utf-8", include_str!("../assets/docs.js")),
         _ => return None,
     };
@@ -120,7 +121,8 @@ fn parameter(field: &Field<'_>, is_in_path: bool) -> Value {
 fn body(fields: &[&Field<'_>]) -> Value {
     let properties: Map<String, Value> =
         fields.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
-    let required: Vec<&str> = fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if !required.is_empty() {
         schema["required"] = json!(required);

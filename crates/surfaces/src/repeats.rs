@@ -53,7 +53,14 @@ pub struct Place {
 
 impl Repeats {
     /// Looks a key up, at the monotonic moment `now`, and takes it where it is new.
-    pub fn admit(&self, principal: &str, key: &str, operation: &str, input: &[u8], now: Duration) -> Result<Admitted> {
+    pub fn admit(
+        &self,
+        principal: &str,
+        key: &str,
+        operation: &str,
+        input: &[u8],
+        now: Duration,
+    ) -> Result<Admitted> {
         if key.is_empty() || key.len() > LONGEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::invalid(
                 "idempotency_key_malformed",
@@ -61,7 +68,8 @@ impl Repeats {
                 "send 1 to 255 visible ASCII characters, such as a UUID",
             ));
         }
-        let digest: [u8; 32] = Sha256::new().chain_update(operation).chain_update([0]).chain_update(input).finalize().into();
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(operation).chain_update([0]).chain_update(input).finalize().into();
         let key = (principal.to_owned(), key.to_owned());
         let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.retain(|_, entry| entry.told.is_none() || now < entry.begun + REMEMBERED);
@@ -81,9 +89,17 @@ impl Repeats {
             };
         }
         if remembered.len() >= MOST {
-            let oldest = remembered.iter().filter(|(_, entry)| entry.told.is_some()).min_by_key(|(_, entry)| entry.begun);
+            let oldest = remembered
+                .iter()
+                .filter(|(_, entry)| entry.told.is_some())
+                .min_by_key(|(_, entry)| entry.begun);
             let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
-                return Err(Error::new(ErrorKind::Busy, "too_many_commands", "too many commands at once", "try again"));
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "too_many_commands",
+                    "too many commands at once",
+                    "try again",
+                ));
             };
             remembered.remove(&oldest);
         }
@@ -129,7 +145,9 @@ mod tests {
     #[test]
     fn a_key_is_good_for_one_command_of_one_caller() {
         let repeats = Repeats::default();
-        let Ok(Admitted::New(place)) = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW) else { panic!("new") };
+        let Ok(Admitted::New(place)) = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW) else {
+            panic!("new")
+        };
         let busy = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW).err().map(|error| error.code());
         assert_eq!(busy, Some("idempotency_in_progress"));
         place.settle(&told());
@@ -137,13 +155,18 @@ mod tests {
         let reused = repeats.admit("uid:0", "k", "add_thing", b"{1}", NOW).err().map(|error| error.code());
         assert_eq!(reused, Some("idempotency_key_reused"));
         assert!(matches!(repeats.admit("uid:1", "k", "add_thing", b"{}", NOW), Ok(Admitted::New(_))));
-        assert!(matches!(repeats.admit("uid:0", "k", "add_thing", b"{}", NOW + REMEMBERED), Ok(Admitted::New(_))));
+        assert!(matches!(
+            repeats.admit("uid:0", "k", "add_thing", b"{}", NOW + REMEMBERED),
+            Ok(Admitted::New(_))
+        ));
     }
 
     #[test]
     fn what_failed_for_now_may_be_tried_again() {
         let repeats = Repeats::default();
-        let Ok(Admitted::New(place)) = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW) else { panic!("new") };
+        let Ok(Admitted::New(place)) = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW) else {
+            panic!("new")
+        };
         place.settle(&Told { status: StatusCode::BAD_GATEWAY, body: Bytes::new() });
         assert!(matches!(repeats.admit("uid:0", "k", "add_thing", b"{}", NOW), Ok(Admitted::New(_))));
     }
@@ -152,7 +175,8 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let repeats = Repeats::default();
         for key in 0..=MOST {
-            let Ok(Admitted::New(place)) = repeats.admit("uid:0", &key.to_string(), "add_thing", b"{}", NOW) else {
+            let Ok(Admitted::New(place)) = repeats.admit("uid:0", &key.to_string(), "add_thing", b"{}", NOW)
+            else {
                 panic!("new")
             };
             place.settle(&told());

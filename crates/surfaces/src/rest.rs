@@ -55,8 +55,9 @@ impl Rest {
         let found = self.routes.find(request.method(), path.strip_prefix("/api").unwrap_or(path))?;
         let def = found.def;
         let (parts, body) = request.into_parts();
-        let asked = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|_| Error::invalid("query_malformed", "the query cannot be read", "write ?name=value&other=value"))?;
+        let asked = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
+            Error::invalid("query_malformed", "the query cannot be read", "write ?name=value&other=value")
+        })?;
         let input = {
             let body = read_body(body).await?;
             input(&found, asked.0, body_fields(&parts.headers, &body)?)?
@@ -77,7 +78,13 @@ impl Rest {
     }
 
     /// Does a command whose key is new, in a task of its own: a caller who leaves and comes back is told its answer.
-    async fn once(&self, def: &OperationDef, input: Value, caller: Caller, key: &HeaderValue) -> Result<Response, Failure> {
+    async fn once(
+        &self,
+        def: &OperationDef,
+        input: Value,
+        caller: Caller,
+        key: &HeaderValue,
+    ) -> Result<Response, Failure> {
         let key = key.to_str().unwrap_or_default();
         let now = self.ports.clock.monotonic();
         let told = self.repeats.admit(
@@ -97,7 +104,9 @@ impl Rest {
             place.settle(&told);
             told
         });
-        let told = doing.await.map_err(|source| Error::internal("a command ended without an answer").caused_by(source))?;
+        let told = doing
+            .await
+            .map_err(|source| Error::internal("a command ended without an answer").caused_by(source))?;
         Ok(told.into_response())
     }
 
@@ -161,12 +170,15 @@ fn body_fields(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, 
     let media = headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if media != "application/json" {
-        let error = Error::invalid("media_type", "the body is not JSON", "send Content-Type: application/json");
+        let error =
+            Error::invalid("media_type", "the body is not JSON", "send Content-Type: application/json");
         return Err(Failure::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Error::invalid("input_malformed", "the body is not an object", "send a JSON object").into()),
+        Ok(_) => {
+            Err(Error::invalid("input_malformed", "the body is not an object", "send a JSON object").into())
+        }
         Err(source) => {
             let message = format!("the body is not JSON: {source}");
             Err(Error::invalid("body_malformed", message, "send a JSON object in UTF-8").into())

@@ -109,8 +109,10 @@ impl Kind {
     pub fn from_texts(&self, name: &str, texts: &[String]) -> Result<Value> {
         match (self, texts) {
             (Self::List(item), _) => Ok(Value::Array(item.items(texts))),
-            (Self::Object, texts) if texts.iter().all(|text| is_pair(text)) => Ok(Value::Object(pairs(texts))),
-            (kind, [text]) => Ok(kind.from_text(text)),
+            (Self::Object, texts) if texts.iter().all(|text| is_pair(text)) => {
+                Ok(Value::Object(pairs(texts)))
+            }
+            (kind, [text]) => Ok(kind.read(text)),
             _ => Err(Error::invalid(
                 "field_twice",
                 format!("“{name}” is given {} times", texts.len()),
@@ -123,27 +125,30 @@ impl Kind {
     /// several are wanted.
     pub fn mend(&self, value: Value) -> Value {
         match (self, value) {
-            (Self::Text | Self::Any, value) => value,
             (kind @ (Self::Integer | Self::Number | Self::Boolean | Self::Object), Value::String(text)) => {
-                kind.from_text(&text)
+                kind.read(&text)
             }
             (Self::List(item), Value::String(text)) => {
                 let given = Value::String(text.clone());
                 let parsed = serde_json::from_str(&text).ok().filter(Value::is_array);
                 parsed.unwrap_or_else(|| Value::Array(vec![item.mend(given)]))
             }
-            (Self::List(item), Value::Array(items)) => items.into_iter().map(|value| item.mend(value)).collect(),
+            (Self::List(item), Value::Array(items)) => {
+                items.into_iter().map(|value| item.mend(value)).collect()
+            }
             (_, value) => value,
         }
     }
 
-    fn from_text(&self, text: &str) -> Value {
+    fn read(&self, text: &str) -> Value {
         let given = || Value::String(text.to_owned());
         match self {
             Self::Text | Self::List(_) => given(),
             Self::Integer => {
                 let signed = text.parse::<i64>().map(Number::from);
-                signed.or_else(|_| text.parse::<u64>().map(Number::from)).map_or_else(|_| given(), Value::Number)
+                signed
+                    .or_else(|_| text.parse::<u64>().map(Number::from))
+                    .map_or_else(|_| given(), Value::Number)
             }
             Self::Number => {
                 let whole = text.parse::<i64>().ok().map(Number::from);
@@ -165,10 +170,10 @@ impl Kind {
         for text in texts {
             match serde_json::from_str(text) {
                 Ok(Value::Array(values)) => items.extend(values),
-                _ if *self == Self::Object => items.push(self.from_text(text)),
+                _ if *self == Self::Object => items.push(self.read(text)),
                 _ => {
                     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-                    items.extend(parts.map(|part| self.from_text(part)));
+                    items.extend(parts.map(|part| self.read(part)));
                 }
             }
         }
@@ -191,7 +196,8 @@ pub fn mend_input(def: &OperationDef, input: Map<String, Value>) -> Map<String, 
 
 /// Text whose paragraphs are one line each: comments in code are wrapped, what people read is not.
 pub fn folded(text: &str) -> String {
-    let paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let paragraphs =
+        text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     paragraphs.filter(|paragraph| !paragraph.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
@@ -204,7 +210,8 @@ pub fn first_sentence(text: &str) -> String {
 }
 
 fn first_alternative(schema: &Value) -> Option<&Value> {
-    let alternatives = ["anyOf", "oneOf", "allOf"].into_iter().find_map(|name| schema.get(name))?.as_array()?;
+    let alternatives =
+        ["anyOf", "oneOf", "allOf"].into_iter().find_map(|name| schema.get(name))?.as_array()?;
     alternatives.iter().find(|schema| schema.get("type").and_then(Value::as_str) != Some("null"))
 }
 
@@ -238,26 +245,26 @@ mod tests {
 
     use super::*;
 
-    fn read(schema: &Value, texts: &[&str]) -> Value {
+    fn reading(schema: &Value, texts: &[&str]) -> Value {
         let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
         Kind::of(schema).from_texts("field", &texts).expect("texts fit")
     }
 
     #[test]
     fn text_becomes_what_its_field_wants() {
-        assert_eq!(read(&json!({"type": ["integer", "null"]}), &["5"]), json!(5));
-        assert_eq!(read(&json!({"type": "integer"}), &["five"]), json!("five"));
-        assert_eq!(read(&json!({"type": "number"}), &["0.5"]), json!(0.5));
-        assert_eq!(read(&json!({"type": "number"}), &["NaN"]), json!("NaN"));
-        assert_eq!(read(&json!({"type": "boolean"}), &["true"]), json!(true));
-        assert_eq!(read(&json!({"type": "boolean"}), &[""]), json!(true));
-        assert_eq!(read(&json!({"type": "string"}), &["5"]), json!("5"));
-        assert_eq!(read(&json!({"type": "object"}), &["a=1", "b=x"]), json!({"a": "1", "b": "x"}));
-        assert_eq!(read(&json!({"type": "object"}), &["{\"a\":1}"]), json!({"a": 1}));
+        assert_eq!(reading(&json!({"type": ["integer", "null"]}), &["5"]), json!(5));
+        assert_eq!(reading(&json!({"type": "integer"}), &["five"]), json!("five"));
+        assert_eq!(reading(&json!({"type": "number"}), &["0.5"]), json!(0.5));
+        assert_eq!(reading(&json!({"type": "number"}), &["NaN"]), json!("NaN"));
+        assert_eq!(reading(&json!({"type": "boolean"}), &["true"]), json!(true));
+        assert_eq!(reading(&json!({"type": "boolean"}), &[""]), json!(true));
+        assert_eq!(reading(&json!({"type": "string"}), &["5"]), json!("5"));
+        assert_eq!(reading(&json!({"type": "object"}), &["a=1", "b=x"]), json!({"a": "1", "b": "x"}));
+        assert_eq!(reading(&json!({"type": "object"}), &["{\"a\":1}"]), json!({"a": 1}));
         let list = json!({"type": "array", "items": {"type": "integer"}});
-        assert_eq!(read(&list, &["1,2", "3"]), json!([1, 2, 3]));
+        assert_eq!(reading(&list, &["1,2", "3"]), json!([1, 2, 3]));
         let list = json!({"type": "array", "items": {"type": "object"}});
-        assert_eq!(read(&list, &["{\"a\":\"x,y\"}"]), json!([{"a": "x,y"}]));
+        assert_eq!(reading(&list, &["{\"a\":\"x,y\"}"]), json!([{"a": "x,y"}]));
     }
 
     #[test]

@@ -79,7 +79,10 @@ impl Server {
         let router = Router::new()
             .route("/health", get(async || status(StatusCode::OK, "ok")))
             .route("/ready", get(ready))
-            .route("/version", get(async || json_answer(&json!({ "name": "reeve", "version": env!("CARGO_PKG_VERSION") }))))
+            .route(
+                "/version",
+                get(async || json_answer(&json!({ "name": "reeve", "version": env!("CARGO_PKG_VERSION") }))),
+            )
             .route("/api/openapi.json", get(document))
             .route("/api/docs", get(async || page(Path(String::new())).await))
             .route("/api/docs/{file}", get(page))
@@ -96,7 +99,9 @@ impl Server {
 
     /// Serves the loopback address until the program stops.
     pub async fn serve_tcp(&self, listener: TcpListener) -> Result<()> {
-        let address = listener.local_addr().map_err(|source| Error::internal("the listener has no address").caused_by(source))?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| Error::internal("the listener has no address").caused_by(source))?;
         if !address.ip().is_loopback() {
             return Err(Error::invalid(
                 "listen_not_loopback",
@@ -136,7 +141,10 @@ impl Server {
     pub async fn finish(&self) {
         self.0.tasks.close();
         if tokio::time::timeout(FINISH_WITHIN, self.0.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.0.tasks.len(), "connections were cut because the program stops");
+            tracing::warn!(
+                connections = self.0.tasks.len(),
+                "connections were cut because the program stops"
+            );
         }
     }
 
@@ -146,7 +154,11 @@ impl Server {
     }
 
     /// The next connection, when there is room for it; nothing when the program stops.
-    async fn next<T>(&self, room: &Arc<Semaphore>, accept: impl Future<Output = T>) -> Option<(T, OwnedSemaphorePermit)> {
+    async fn next<T>(
+        &self,
+        room: &Arc<Semaphore>,
+        accept: impl Future<Output = T>,
+    ) -> Option<(T, OwnedSemaphorePermit)> {
         let next = async {
             let permit = Arc::clone(room).acquire_owned().await.ok()?;
             Some((accept.await, permit))
@@ -163,15 +175,14 @@ impl Server {
     {
         let stop = self.0.stop.clone();
         self.0.tasks.spawn(async move {
-            let routes = TowerToHyperService::new(router);
+            let roof = TowerToHyperService::new(router);
             let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
                 request.extensions_mut().insert(peer);
-                routes.call(request)
+                roof.call(request)
             });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_headers(64);
-            let connection =
-                http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+            let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -192,11 +203,19 @@ async fn rest(State(server): State<Server>, Extension(peer): Extension<Peer>, re
     server.0.rest.answer(peer, request).await
 }
 
-async fn mcp_answer(State(server): State<Server>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+async fn mcp_answer(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
     server.0.endpoint.answer(peer, request).await
 }
 
-async fn mcp_stream(State(server): State<Server>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+async fn mcp_stream(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
     let toolsets = Toolsets::of_request(request.uri(), request.headers());
     let tools = server.0.tools.of(peer, toolsets);
     mcp::turn(tools, request, &server.0.tasks, server.0.stop.child_token())
@@ -204,7 +223,11 @@ async fn mcp_stream(State(server): State<Server>, Extension(peer): Extension<Pee
 
 async fn ready(State(server): State<Server>) -> Response {
     let is_ready = *server.0.ready.borrow();
-    if is_ready { status(StatusCode::OK, "ready") } else { status(StatusCode::SERVICE_UNAVAILABLE, "starting") }
+    if is_ready {
+        status(StatusCode::OK, "ready")
+    } else {
+        status(StatusCode::SERVICE_UNAVAILABLE, "starting")
+    }
 }
 
 async fn document(State(server): State<Server>) -> Response {
@@ -242,4 +265,3 @@ async fn not_accepted(error: &std::io::Error) {
     tracing::warn!("a connection could not be accepted: {error}");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
-

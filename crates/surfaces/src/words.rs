@@ -25,7 +25,11 @@ pub fn span(seconds: f64) -> String {
     if seconds < 10.0 && seconds.fract() != 0.0 {
         return if seconds < 1.0 { format!("{:.0}ms", seconds * 1_000.0) } else { format!("{seconds:.1}s") };
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite and not negative; saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "finite and not negative; saturates"
+    )]
     let whole = seconds as u64;
     match whole {
         0..MINUTE => format!("{whole}s"),
@@ -101,10 +105,8 @@ pub fn moment(value: &Value) -> Option<Timestamp> {
 pub fn sparkline(values: &[Option<f64>], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let stretch = values.len().div_ceil(width.max(1)).max(1);
-    let peaks: Vec<Option<f64>> = values
-        .chunks(stretch)
-        .map(|chunk| chunk.iter().flatten().copied().reduce(f64::max))
-        .collect();
+    let peaks: Vec<Option<f64>> =
+        values.chunks(stretch).map(|chunk| chunk.iter().flatten().copied().reduce(f64::max)).collect();
     let known = || peaks.iter().flatten().copied();
     let (Some(low), Some(high)) = (known().reduce(f64::min), known().reduce(f64::max)) else {
         return String::new();

@@ -39,7 +39,7 @@ pub(super) fn found(answers: &Answers) -> Vec<String> {
 
 /// Whether an interface is made by this machine for its guests: such addresses say nothing about who it is.
 pub(super) fn is_made_here(name: &str) -> bool {
-    ["veth", "docker", "br-", "virbr", "vnet", "tap", "cni", "podman", "lxdbr", "lxcbr", "fwbr", "fwpr", "fwln"]
+    ["veth", "docker", "br-", "virbr", "vnet", "tap", "ifb", "cni", "podman", "lxdbr", "lxcbr", "fwbr", "fwpr", "fwln"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }

@@ -1,5 +1,7 @@
 //! A world in memory: a clock that stands still, machines that answer what they were given, a store that forgets.
 
+#![expect(clippy::missing_panics_doc, reason = "a world for tests panics where the test is wrong")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -53,7 +53,8 @@ impl Page {
             }
             if let Some(cursor) = fields.get("next_cursor").and_then(Value::as_str) {
                 let total = fields.get("total").and_then(Value::as_u64).unwrap_or_default();
-                let _ = writeln!(self.notes, "{} of {total} shown; go on with --cursor {cursor}", items.len());
+                let _ =
+                    writeln!(self.notes, "{} of {total} shown; go on with --cursor {cursor}", items.len());
             }
         } else {
             self.object(fields, schema, 0);
@@ -65,14 +66,19 @@ impl Page {
     fn object(&mut self, fields: &Map<String, Value>, schema: &Map<String, Value>, indent: usize) {
         let shown: Vec<(&String, &Value)> = fields
             .iter()
-            .filter(|(name, value)| !is_empty(value) && !(indent == 0 && matches!(name.as_str(), "summary" | "problems")))
+            .filter(|(name, value)| {
+                !is_empty(value) && (indent > 0 || !matches!(name.as_str(), "summary" | "problems"))
+            })
             .collect();
         let (small, large): (Vec<_>, Vec<_>) = shown.into_iter().partition(|(_, value)| is_small(value));
         let widest = small.iter().map(|(name, _)| words::heading(name).chars().count()).max().unwrap_or(0);
         for (name, value) in small {
             let heading = words::heading(name);
             if let Some(text) = cell(name, value, fields, self.now) {
-                self.line(indent, &format!("{heading}:{:pad$}  {text}", "", pad = widest - heading.chars().count()));
+                self.line(
+                    indent,
+                    &format!("{heading}:{:pad$}  {text}", "", pad = widest - heading.chars().count()),
+                );
             }
         }
         for (name, value) in large {
@@ -88,7 +94,9 @@ impl Page {
                     self.line(indent, &format!("{} ({}):", words::heading(name), items.len()));
                     self.table(items, &row_fields(schema, name), indent + 2);
                 }
-                other => self.line(indent, &format!("{}: {}", words::heading(name), clean(&other.to_string()))),
+                other => {
+                    self.line(indent, &format!("{}: {}", words::heading(name), clean(&other.to_string())));
+                }
             }
         }
     }
@@ -109,12 +117,16 @@ impl Page {
         for name in order {
             let column: Vec<Option<String>> = rows
                 .iter()
-                .map(|row| cell(&name, row.get(&name).unwrap_or(&Value::Null), row, self.now).map(|text| narrow(&text)))
+                .map(|row| {
+                    cell(&name, row.get(&name).unwrap_or(&Value::Null), row, self.now)
+                        .map(|text| narrow(&text))
+                })
                 .collect();
             if column.iter().all(Option::is_none) {
                 continue;
             }
-            let texts: Vec<String> = column.into_iter().map(|text| text.unwrap_or_else(|| "-".to_owned())).collect();
+            let texts: Vec<String> =
+                column.into_iter().map(|text| text.unwrap_or_else(|| "-".to_owned())).collect();
             let heading = words::heading(&name).to_uppercase();
             let width = texts.iter().chain([&heading]).map(|text| text.chars().count()).max().unwrap_or(0);
             let wanted = used + width + if columns.is_empty() { 0 } else { GAP };

@@ -79,7 +79,11 @@ impl Endpoint {
         parts.extensions.insert(peer);
         let opens_session = method.as_deref() == Some("initialize") && !parts.headers.contains_key(SESSION);
         let request = Request::from_parts(parts, Body::new(Full::new(body)));
-        if opens_session { self.open(peer, request).await } else { self.service.handle(request).await.map(Body::new) }
+        if opens_session {
+            self.open(peer, request).await
+        } else {
+            self.service.handle(request).await.map(Body::new)
+        }
     }
 
     /// Opens a session where there is room, one after the other, and notes whose it is.
@@ -107,17 +111,20 @@ fn glimpse(method: &Method, body: &Bytes) -> Result<Option<String>, Box<Response
     }
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
-        return Err(refusal(-32_600, "batches are not part of this protocol: send one message at a time"));
+        return Err(Box::new(refusal(
+            -32_600,
+            "batches are not part of this protocol: send one message at a time",
+        )));
     }
     match serde_json::from_slice::<Glimpse<'_>>(body) {
         Ok(glimpse) => Ok(glimpse.method.map(Cow::into_owned)),
-        Err(_) => Err(refusal(-32_700, "the body is not a JSON-RPC message")),
+        Err(_) => Err(Box::new(refusal(-32_700, "the body is not a JSON-RPC message"))),
     }
 }
 
-fn refusal(code: i32, message: &str) -> Box<Response> {
+fn refusal(code: i32, message: &str) -> Response {
     let body = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
-    Box::new((StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+    (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 /// Clients that say `*/*`, or only one of the two media types, are served all the same.
@@ -127,7 +134,12 @@ fn accept_both(parts: &mut request::Parts) {
 
 fn full() -> Response {
     let message = format!("{MOST_SESSIONS} sessions are open, and that is the most");
-    let error = Error::new(ErrorKind::Busy, "too_many_sessions", message, "close one with DELETE, or wait: idle ones end");
+    let error = Error::new(
+        ErrorKind::Busy,
+        "too_many_sessions",
+        message,
+        "close one with DELETE, or wait: idle ones end",
+    );
     let mut response = Failure::from(error).into_response();
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
     response

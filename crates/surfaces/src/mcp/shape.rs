@@ -26,7 +26,8 @@ impl Shape {
         if !is_listing {
             return Self::Object;
         }
-        let row = properties.and_then(|fields| fields.get("items")?.get("items")?.get("properties")?.as_object());
+        let row =
+            properties.and_then(|fields| fields.get("items")?.get("items")?.get("properties")?.as_object());
         Self::Listing(row.map(|fields| fields.keys().cloned().collect()).unwrap_or_default())
     }
 
@@ -79,13 +80,16 @@ fn columnar(mut listing: Map<String, Value>, fields: &[String], now: Timestamp) 
         })
         .collect();
     // A column that no row of this page fills says nothing.
-    let mut columns: Vec<String> = fields.iter().filter(|field| items.iter().any(|item| item.contains_key(*field))).cloned().collect();
+    let mut columns: Vec<String> =
+        fields.iter().filter(|field| items.iter().any(|item| item.contains_key(*field))).cloned().collect();
     if let Some(place) = columns.iter().position(|column| column == "as_of") {
         columns.insert(place + 1, "age".to_owned());
     }
     let rows: Vec<Value> = items
         .iter_mut()
-        .map(|item| columns.iter().map(|column| item.get_mut(column).map_or(Value::Null, Value::take)).collect())
+        .map(|item| {
+            columns.iter().map(|column| item.get_mut(column).map_or(Value::Null, Value::take)).collect()
+        })
         .collect();
     let mut told = Map::new();
     told.insert("summary".to_owned(), listing.shift_remove("summary").unwrap_or_default());
@@ -145,6 +149,9 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out_and_gaps_in_series_stay() {
         let answer = json!({"a": null, "values": [1, null], "deep": {"b": null}});
-        assert_eq!(Shape::Object.render(answer, Timestamp::default()), json!({"values": [1, null], "deep": {}}));
+        assert_eq!(
+            Shape::Object.render(answer, Timestamp::default()),
+            json!({"values": [1, null], "deep": {}})
+        );
     }
 }

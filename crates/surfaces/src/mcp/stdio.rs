@@ -30,11 +30,15 @@ where
     W: AsyncWrite + Send + Unpin + 'static,
 {
     let broken = |source: Box<dyn std::error::Error + Send + Sync>| {
-        Error::invalid("mcp_broken", "the MCP client did not introduce itself", "start it again").caused_by(source)
+        Error::invalid("mcp_broken", "the MCP client did not introduce itself", "start it again")
+            .caused_by(source)
     };
     match tools.serve_with_ct((read, write), stop.clone()).await {
         Ok(running) => {
-            running.waiting().await.map_err(|source| Error::internal("an MCP connection broke").caused_by(source))?;
+            running
+                .waiting()
+                .await
+                .map_err(|source| Error::internal("an MCP connection broke").caused_by(source))?;
             Ok(())
         }
         Err(_) if stop.is_cancelled() => Ok(()),
@@ -50,8 +54,12 @@ where
     W: AsyncWrite + Send + Unpin,
 {
     let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| {
-        Error::unreachable("server_unreachable", "the server does not take the connection", "is reeve serve running?")
-            .caused_by(source)
+        Error::unreachable(
+            "server_unreachable",
+            "the server does not take the connection",
+            "is reeve serve running?",
+        )
+        .caused_by(source)
     };
     let stream = UnixStream::connect(socket).await.map_err(|source| unreachable(source.into()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream))
@@ -64,7 +72,10 @@ where
         .header(CONNECTION, "upgrade")
         .header(UPGRADE, PROTOCOL)
         .body(Body::empty())
-        .map_err(|source| Error::invalid("toolsets_malformed", "these toolsets cannot be named", "use letters").caused_by(source))?;
+        .map_err(|source| {
+            Error::invalid("toolsets_malformed", "these toolsets cannot be named", "use letters")
+                .caused_by(source)
+        })?;
     let response = sender.send_request(request).await.map_err(|source| unreachable(source.into()))?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(unreachable(format!("it answered {}", response.status()).into()));
@@ -79,9 +90,18 @@ where
 }
 
 /// Turns the connection of this request into a stream of messages.
-pub(crate) fn turn(tools: Tools, mut request: axum::extract::Request, tasks: &TaskTracker, stop: CancellationToken) -> Response {
+pub(crate) fn turn(
+    tools: Tools,
+    mut request: axum::extract::Request,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Response {
     if request.headers().get(UPGRADE) != Some(&PROTOCOL) {
-        let error = Error::invalid("upgrade_needed", "this address only turns connections into streams", "run: reeve mcp");
+        let error = Error::invalid(
+            "upgrade_needed",
+            "this address only turns connections into streams",
+            "run: reeve mcp",
+        );
         return Failure::with_status(error, StatusCode::UPGRADE_REQUIRED).into_response();
     }
     let upgrade = hyper::upgrade::on(&mut request);
@@ -97,5 +117,9 @@ pub(crate) fn turn(tools: Tools, mut request: axum::extract::Request, tasks: &Ta
             tracing::debug!(cause = %error.chain(), "an MCP stream ended: {error}");
         }
     });
-    (StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, PROTOCOL)]).into_response()
+    (
+        StatusCode::SWITCHING_PROTOCOLS,
+        [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, PROTOCOL)],
+    )
+        .into_response()
 }

@@ -19,15 +19,18 @@ pub struct Toolsets(Option<Vec<String>>);
 impl Toolsets {
     /// Those that are named, separated by commas; the default ones where none is.
     pub fn named(names: &str) -> Self {
-        let names: Vec<String> =
-            names.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect();
+        let names: Vec<String> = names
+            .split(',')
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.is_empty())
+            .collect();
         Self((!names.is_empty()).then_some(names))
     }
 
     /// Those that a request names: `?toolsets=fleet,readings`, or the header `X-MCP-Toolsets`.
     pub fn of_request(uri: &Uri, headers: &HeaderMap) -> Self {
-        let in_query = uri.query().into_iter().flat_map(|query| query.split('&'));
-        let in_query = in_query.filter_map(|pair| pair.strip_prefix("toolsets=")).next();
+        let in_query =
+            uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("toolsets=")));
         let in_header = headers.get("x-mcp-toolsets").and_then(|names| names.to_str().ok());
         Self::named(&in_query.or(in_header).unwrap_or_default().replace("%2C", ",").replace("%2c", ","))
     }

@@ -35,7 +35,12 @@ pub struct Found<'a> {
 impl Routes {
     /// The routes of these operations.
     pub fn new(operations: &[OperationDef]) -> Self {
-        Self(operations.iter().map(|def| Route { segments: segments(&def.route.path), def: def.clone() }).collect())
+        Self(
+            operations
+                .iter()
+                .map(|def| Route { segments: segments(&def.route.path), def: def.clone() })
+                .collect(),
+        )
     }
 
     /// What a method and a path below `/api` mean. `HEAD` means `GET`. Words beat fields, the leftmost first.

@@ -23,11 +23,8 @@ pub fn portable_input(schema: &Map<String, Value>) -> Map<String, Value> {
 /// tokens that every session pays.
 pub fn portable_output(schema: &Map<String, Value>) -> Map<String, Value> {
     let fields = schema.get("properties").and_then(Value::as_object);
-    let properties: Map<String, Value> = fields
-        .into_iter()
-        .flatten()
-        .map(|(name, schema)| (name.clone(), shallow(schema)))
-        .collect();
+    let properties: Map<String, Value> =
+        fields.into_iter().flatten().map(|(name, schema)| (name.clone(), shallow(schema))).collect();
     let mut portable = Map::new();
     portable.insert("type".to_owned(), json!("object"));
     if !properties.is_empty() {

@@ -11,7 +11,9 @@ fn typed(words: &[&str]) -> Result<Call, String> {
     let matches = cli::command(&operations)
         .try_get_matches_from(std::iter::once(&"reeve").chain(words))
         .map_err(|error| error.to_string())?;
-    cli::parse(&matches, &operations).map_err(|error| error.to_string())?.ok_or_else(|| "not an operation".to_owned())
+    cli::parse(&matches, &operations)
+        .map_err(|error| error.to_string())?
+        .ok_or_else(|| "not an operation".to_owned())
 }
 
 fn call(operation: &str, input: Value, json: bool) -> Call {
@@ -21,9 +23,15 @@ fn call(operation: &str, input: Value, json: bool) -> Call {
 #[test]
 fn segments_are_places_and_other_fields_are_flags() {
     let weather = typed(&["weather", "paris", "--days", "3", "--unit=celsius", "--json"]);
-    assert_eq!(weather, Ok(call("get_weather", json!({"place": "paris", "days": 3, "unit": "celsius"}), true)));
+    assert_eq!(
+        weather,
+        Ok(call("get_weather", json!({"place": "paris", "days": 3, "unit": "celsius"}), true))
+    );
     let things = typed(&["--json", "things", "--tags", "a,b", "--tags", "c", "--sort", "-size_bytes"]);
-    assert_eq!(things, Ok(call("list_things", json!({"tags": ["a", "b", "c"], "sort": "-size_bytes"}), true)));
+    assert_eq!(
+        things,
+        Ok(call("list_things", json!({"tags": ["a", "b", "c"], "sort": "-size_bytes"}), true))
+    );
     let add = typed(&["add-thing", "--name", "nut", "--labels", "a=1", "--labels", "b=2", "--replace"]);
     let input = json!({"name": "nut", "labels": {"a": "1", "b": "2"}, "replace": true});
     assert_eq!(add, Ok(call("add_thing", input, false)));
@@ -88,7 +96,10 @@ fn a_listing_is_a_summary_and_a_table() {
         anvil  3.0 GiB  50.0%  all, anvil  5s ago\n\
         bolt   2.0 KiB  -      -           1m 10s ago\n";
     assert_eq!(wide.out, expected);
-    assert_eq!(wide.notes, "2 of 3 shown; go on with --cursor ab12\n! bolt: bolt was never weighed; weigh it\n");
+    assert_eq!(
+        wide.notes,
+        "2 of 3 shown; go on with --cursor ab12\n! bolt: bolt was never weighed; weigh it\n"
+    );
     let narrow = cli::render(&answer, &things.output_inline(), 24, NOW);
     assert!(narrow.out.lines().all(|line| line.chars().count() <= 24), "{}", narrow.out);
     assert!(narrow.notes.contains("not enough room for: tags"), "{}", narrow.notes);

@@ -34,7 +34,11 @@ async fn a_host_that_is_not_ours_is_refused_on_every_route() {
     let toys = Toys::new().await;
     for (path, method) in DOORS {
         for host in ["evil.com", "evil.com:8420", "127.0.0.1:8421", "127.0.0.1", "localhost.evil.com:8420"] {
-            assert_eq!(asked(&toys, path, &method, &[("host", host)]).await, StatusCode::FORBIDDEN, "{method} {path} {host}");
+            assert_eq!(
+                asked(&toys, path, &method, &[("host", host)]).await,
+                StatusCode::FORBIDDEN,
+                "{method} {path} {host}"
+            );
         }
     }
     for host in ["127.0.0.1:8420", "LOCALHOST:8420", "[::1]:8420"] {
@@ -67,11 +71,14 @@ async fn a_foreign_origin_is_refused_on_every_route() {
 #[tokio::test]
 async fn a_page_of_another_site_may_link_to_us_and_no_more() {
     let toys = Toys::new().await;
-    let image = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+    let image =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
     assert_eq!(asked(&toys, "/api/things", &Method::GET, &image).await, StatusCode::FORBIDDEN);
-    let frame = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+    let frame =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
     assert_eq!(asked(&toys, "/api/things", &Method::GET, &frame).await, StatusCode::FORBIDDEN);
-    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let link =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     assert_eq!(asked(&toys, "/api/docs", &Method::GET, &link).await, StatusCode::OK);
     let own = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
     assert_eq!(asked(&toys, "/api/things", &Method::GET, &own).await, StatusCode::OK);

@@ -22,8 +22,13 @@ fn message(id: u32, method: &str, params: &Value) -> String {
 /// The JSON-RPC message in an answer, whether it came as JSON or as events.
 fn told(answer: &Answer) -> Value {
     if answer.header("content-type").starts_with("text/event-stream") {
-        let data = answer.body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).filter(|data| !data.is_empty());
-        serde_json::from_str(data.last().expect("an event")).expect("JSON")
+        let mut data = answer
+            .body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(str::trim)
+            .filter(|data| !data.is_empty());
+        serde_json::from_str(data.next_back().expect("an event")).expect("JSON")
     } else {
         answer.json()
     }
@@ -70,7 +75,12 @@ async fn modern(toys: &Toys, method: &str, name: Option<&str>, mut params: Value
 }
 
 fn names(listed: &Value) -> Vec<&str> {
-    listed["result"]["tools"].as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect()
+    listed["result"]["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -86,7 +96,8 @@ async fn the_older_era_initializes_lists_and_calls() {
     let listed = told(&session.send(&toys, PEER, "", &message(2, "tools/list", &json!({}))).await);
     assert_eq!(names(&listed), ["add_thing", "get_weather", "list_things"]);
 
-    let called = session.call(&toys, "list_things", json!({"limit": 2, "fields": "name,size_bytes,as_of"})).await;
+    let called =
+        session.call(&toys, "list_things", json!({"limit": 2, "fields": "name,size_bytes,as_of"})).await;
     let result = &called["result"];
     assert_eq!(result["isError"], false);
     assert_eq!(result["content"], json!([{"type": "text", "text": "3 things"}]));
@@ -115,7 +126,13 @@ async fn the_newer_era_discovers_lists_and_calls_without_a_session() {
     assert_eq!(listed["result"]["cacheScope"], "private");
     assert!(listed["result"]["ttlMs"].as_u64().is_some_and(|ttl| ttl > 0));
 
-    let called = modern(&toys, "tools/call", Some("get_weather"), json!({"name": "get_weather", "arguments": {"place": "paris"}})).await;
+    let called = modern(
+        &toys,
+        "tools/call",
+        Some("get_weather"),
+        json!({"name": "get_weather", "arguments": {"place": "paris"}}),
+    )
+    .await;
     assert_eq!(called.header("content-type"), "application/json");
     let called = told(&called);
     let told = &called["result"]["structuredContent"];
@@ -129,7 +146,10 @@ async fn the_newer_era_discovers_lists_and_calls_without_a_session() {
         &message(4, "tools/call", &json!({"name": "get_weather", "arguments": {"place": "paris"}, "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}})),
     ).await;
-    assert_eq!((mismatch.status, mismatch.json()["error"]["code"].as_i64()), (StatusCode::BAD_REQUEST, Some(-32_020)));
+    assert_eq!(
+        (mismatch.status, mismatch.json()["error"]["code"].as_i64()),
+        (StatusCode::BAD_REQUEST, Some(-32_020))
+    );
 }
 
 #[tokio::test]
@@ -142,16 +162,24 @@ async fn what_a_model_writes_as_text_is_mended_and_errors_teach() {
     assert_eq!(wrong["result"]["isError"], true);
     assert_eq!(wrong["result"]["structuredContent"]["code"], "field_type");
     let nowhere = session.call(&toys, "get_weather", json!({"place": "nowhere"})).await;
-    assert_eq!(nowhere["result"]["structuredContent"]["help"], "nearest: parma, paris");
+    assert_eq!(nowhere["result"]["structuredContent"]["help"], "nearest: paris, parma");
     let unknown = session.call(&toys, "get_wether", json!({})).await;
     assert_eq!(unknown["error"]["code"], -32_602);
-    assert!(unknown["error"]["message"].as_str().is_some_and(|text| text.contains("get_weather")), "{unknown}");
+    assert!(
+        unknown["error"]["message"].as_str().is_some_and(|text| text.contains("get_weather")),
+        "{unknown}"
+    );
 }
 
 #[tokio::test]
 async fn what_is_for_people_is_neither_shown_nor_done() {
     let toys = Toys::new().await;
-    let all = told(&Session::open(&toys).await.send(&toys, PEER, "?toolsets=all", &message(2, "tools/list", &json!({}))).await);
+    let all = told(
+        &Session::open(&toys)
+            .await
+            .send(&toys, PEER, "?toolsets=all", &message(2, "tools/list", &json!({})))
+            .await,
+    );
     assert_eq!(names(&all), ["add_thing", "break_down", "get_weather", "hang", "list_things"]);
     let session = Session::open(&toys).await;
     let refused = session.call(&toys, "remove_thing", json!({"name": "anvil"})).await;
@@ -164,7 +192,9 @@ async fn what_is_for_people_is_neither_shown_nor_done() {
 async fn toolsets_are_chosen_by_address_or_header() {
     let toys = Toys::new().await;
     let session = Session::open(&toys).await;
-    let by_address = told(&session.send(&toys, PEER, "?toolsets=readings,fleet", &message(2, "tools/list", &json!({}))).await);
+    let by_address = told(
+        &session.send(&toys, PEER, "?toolsets=readings,fleet", &message(2, "tools/list", &json!({}))).await,
+    );
     assert_eq!(names(&by_address), ["break_down", "get_weather", "hang"]);
     let headers = [("mcp-session-id", session.id.as_str()), ("x-mcp-toolsets", "containers")];
     let by_header = told(&toys.post(PEER, "/mcp", &headers, &message(2, "tools/list", &json!({}))).await);
@@ -176,7 +206,10 @@ async fn a_tool_that_panics_or_hangs_answers_and_the_server_lives() {
     let toys = Toys::new().await;
     let session = Session::open(&toys).await;
     let broken = session.call(&toys, "break_down", json!({})).await;
-    assert_eq!((&broken["result"]["isError"], &broken["result"]["structuredContent"]["code"]), (&json!(true), &json!("internal")));
+    assert_eq!(
+        (&broken["result"]["isError"], &broken["result"]["structuredContent"]["code"]),
+        (&json!(true), &json!("internal"))
+    );
     let hanging = session.call(&toys, "hang", json!({})).await;
     assert_eq!(hanging["result"]["structuredContent"]["code"], "deadline_exceeded");
     let after = session.call(&toys, "get_weather", json!({"place": "paris"})).await;
@@ -195,7 +228,8 @@ async fn sessions_are_capped_and_the_newer_era_is_served_all_the_same() {
     let over = initialize(&toys, PEER).await;
     assert_eq!((over.status, over.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "30"));
     assert_eq!(modern(&toys, "tools/list", None, json!({})).await.status, StatusCode::OK);
-    let close = Request::delete("/mcp").header("mcp-session-id", &first).body(Body::empty()).expect("a request");
+    let close =
+        Request::delete("/mcp").header("mcp-session-id", &first).body(Body::empty()).expect("a request");
     assert!(toys.ask(close).await.status.is_success());
     assert_eq!(initialize(&toys, PEER).await.status, StatusCode::OK);
 }
@@ -207,7 +241,10 @@ async fn a_session_is_its_owners_alone() {
     let list = message(2, "tools/list", &json!({}));
     for other in [Peer::User(0), Peer::User(1_000)] {
         assert_eq!(session.send(&toys, other, "", &list).await.status, StatusCode::NOT_FOUND);
-        let close = Request::delete("/mcp").header("mcp-session-id", &session.id).body(Body::empty()).expect("a request");
+        let close = Request::delete("/mcp")
+            .header("mcp-session-id", &session.id)
+            .body(Body::empty())
+            .expect("a request");
         assert_eq!(toys.ask_as(other, close).await.status, StatusCode::NOT_FOUND);
     }
     let guessed = Session { id: "00000000-0000-0000-0000-000000000000".to_owned() };
@@ -222,7 +259,10 @@ async fn clients_that_accept_anything_are_served_and_malformed_messages_told() {
     let any = toys.post(PEER, "/mcp", &[("accept", "*/*")], &message(1, "initialize", &params)).await;
     assert_eq!(any.status, StatusCode::OK, "{}", any.body);
     let broken = toys.post(PEER, "/mcp", &[], "{").await;
-    assert_eq!((broken.status, broken.json()["error"]["code"].as_i64()), (StatusCode::BAD_REQUEST, Some(-32_700)));
+    assert_eq!(
+        (broken.status, broken.json()["error"]["code"].as_i64()),
+        (StatusCode::BAD_REQUEST, Some(-32_700))
+    );
     let batch = toys.post(PEER, "/mcp", &[], "[{}]").await;
     assert_eq!(batch.json()["error"]["code"], -32_600);
 }
@@ -232,10 +272,13 @@ fn tools_tell_all_hints_and_portable_schemas() {
     let tools = tool_list(&operations(), &Toolsets::named("all"));
     for tool in &tools {
         let hints = tool.annotations.as_ref().expect("annotations");
-        let all = [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint];
+        let all =
+            [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint];
         assert!(all.iter().all(Option::is_some), "{}", tool.name);
         let text = serde_json::to_string(tool).expect("JSON");
-        for rejected in ["$ref", "$schema", "\"null\"", "uint", "\"default\":null", "anyOf", "oneOf", "\"type\":["] {
+        for rejected in
+            ["$ref", "$schema", "\"null\"", "uint", "\"default\":null", "anyOf", "oneOf", "\"type\":["]
+        {
             assert!(!text.contains(rejected), "{}: {rejected} in {text}", tool.name);
         }
         assert!(tool.output_schema.is_some());

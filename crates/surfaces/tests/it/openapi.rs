@@ -14,7 +14,9 @@ fn every_operation_is_in_the_document() {
         assert_eq!(entry["responses"]["default"]["$ref"], "#/components/responses/Problem");
         for name in def.route.segments() {
             let parameters = entry["parameters"].as_array().expect("parameters");
-            assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path" && p["required"] == true));
+            assert!(
+                parameters.iter().any(|p| p["name"] == name && p["in"] == "path" && p["required"] == true)
+            );
         }
     }
     let weather = &document["paths"]["/weather/{place}"]["get"];
@@ -43,7 +45,10 @@ async fn the_page_and_its_parts_are_served_from_here() {
         let answer = toys.get(&format!("/api/docs{path}")).await;
         assert!(answer.header("content-type").starts_with(kind), "{path}");
         assert!(answer.header("content-security-policy").contains("script-src 'self'"));
-        assert!(!answer.body.contains("https://") && !answer.body.contains("http://"), "{path} asks nobody else");
+        assert!(
+            !answer.body.contains("https://") && !answer.body.contains("http://"),
+            "{path} asks nobody else"
+        );
         assert!(!answer.body.is_empty(), "{path}");
     }
     assert_eq!(toys.get("/api/docs/other").await.status.as_u16(), 404);

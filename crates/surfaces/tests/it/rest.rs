@@ -14,7 +14,10 @@ async fn path_and_query_become_the_input() {
     let answer = toys.get("/api/weather/new%20york?days=3&unit=fahrenheit").await;
     assert_eq!(answer.status, StatusCode::OK);
     let weather = answer.json();
-    assert_eq!((&weather["place"], &weather["days"], &weather["unit"]), (&json!("new york"), &json!(3), &json!("fahrenheit")));
+    assert_eq!(
+        (&weather["place"], &weather["days"], &weather["unit"]),
+        (&json!("new york"), &json!(3), &json!("fahrenheit"))
+    );
     let tagged = toys.get("/api/things?tags=all,bolt").await.json();
     let again = toys.get("/api/things?tags=all&tags=bolt").await.json();
     assert_eq!(tagged["total"], 1);
@@ -25,7 +28,10 @@ async fn path_and_query_become_the_input() {
 async fn fields_come_in_the_order_of_their_struct() {
     let toys = Toys::new().await;
     let body = toys.get("/api/things?limit=1").await.body;
-    assert!(body.starts_with("{\"summary\":\"3 things\",\"items\":[{\"name\":\"anvil\",\"size_bytes\":"), "{body}");
+    assert!(
+        body.starts_with("{\"summary\":\"3 things\",\"items\":[{\"name\":\"anvil\",\"size_bytes\":"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -35,7 +41,7 @@ async fn a_problem_names_the_situation_and_the_way_out() {
     assert_eq!(answer.header("content-type"), "application/problem+json");
     let expected = json!({
         "type": "about:blank", "title": "Not Found", "status": 404, "code": "place_unknown",
-        "detail": "no place is called “nowhere”", "help": "nearest: parma, paris", "kind": "not_found",
+        "detail": "no place is called “nowhere”", "help": "nearest: paris, parma", "kind": "not_found",
     });
     assert_eq!(answer.json(), expected);
 }
@@ -60,7 +66,11 @@ async fn what_is_asked_wrongly_is_told_how() {
     for (path, status, code, detail) in cases {
         let answer = toys.get(path).await;
         let problem = answer.json();
-        assert_eq!((answer.status.as_u16(), problem["code"].as_str()), (status, Some(code)), "{path}: {problem}");
+        assert_eq!(
+            (answer.status.as_u16(), problem["code"].as_str()),
+            (status, Some(code)),
+            "{path}: {problem}"
+        );
         assert!(problem["detail"].as_str().is_some_and(|text| text.contains(detail)), "{path}: {problem}");
         assert!(problem["help"].as_str().is_some_and(|help| !help.is_empty()), "{path}: {problem}");
     }
@@ -85,9 +95,17 @@ async fn bodies_that_are_not_json_objects_are_refused() {
         .body(Body::from("name=nut"))
         .expect("a request");
     let answer = toys.ask_as(Peer::User(0), form).await;
-    assert_eq!((answer.status, answer.json()["code"].as_str()), (StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("media_type")));
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("media_type"))
+    );
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    for (body, code) in [("[1]", "input_malformed"), ("{\"name\":", "body_malformed"), (&deep, "body_malformed"), ("{}", "field_missing")] {
+    for (body, code) in [
+        ("[1]", "input_malformed"),
+        ("{\"name\":", "body_malformed"),
+        (&deep, "body_malformed"),
+        ("{}", "field_missing"),
+    ] {
         let answer = toys.post(Peer::User(0), "/api/things", &[], body).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some(code)));
     }
@@ -100,10 +118,16 @@ async fn the_same_answer_is_sent_once() {
     let tag = first.header("etag").to_owned();
     assert!(tag.len() > 10 && tag.starts_with('"'), "{tag}");
     let conditional = |tag: &str| {
-        Request::get("/api/things").header("if-none-match", format!("\"other\", W/{tag}")).body(Body::empty()).expect("a request")
+        Request::get("/api/things")
+            .header("if-none-match", format!("\"other\", W/{tag}"))
+            .body(Body::empty())
+            .expect("a request")
     };
     let again = toys.ask(conditional(&tag)).await;
-    assert_eq!((again.status, again.body.as_str(), again.header("etag")), (StatusCode::NOT_MODIFIED, "", tag.as_str()));
+    assert_eq!(
+        (again.status, again.body.as_str(), again.header("etag")),
+        (StatusCode::NOT_MODIFIED, "", tag.as_str())
+    );
     toys.world.clock.forward(std::time::Duration::from_secs(1));
     let changed = toys.ask(conditional(&tag)).await;
     assert_eq!(changed.status, StatusCode::OK);
@@ -130,7 +154,8 @@ async fn tcp_may_read_and_the_socket_may_do_everything() {
     assert_eq!((refused.status, refused.json()["code"].as_str()), (StatusCode::FORBIDDEN, Some("read_only")));
     let done = toys.post(Peer::User(7), "/api/things", &[], "{\"name\":\"nut\"}").await;
     assert_eq!((done.status, done.json()["by"].as_str()), (StatusCode::OK, Some("uid:7 by rest")));
-    let as_cli = toys.post(Peer::User(7), "/api/things", &[("x-reeve-surface", "cli")], "{\"name\":\"nut\"}").await;
+    let as_cli =
+        toys.post(Peer::User(7), "/api/things", &[("x-reeve-surface", "cli")], "{\"name\":\"nut\"}").await;
     assert_eq!(as_cli.json()["by"], "uid:7 by cli");
     let removed = Request::delete("/api/things/nut").body(Body::empty()).expect("a request");
     assert_eq!(toys.ask_as(Peer::User(7), removed).await.json(), json!({"name": "nut"}));
@@ -144,21 +169,34 @@ async fn a_command_with_a_key_is_done_once() {
     let again = toys.post(Peer::User(0), "/api/things", &key, "{\"name\":\"nut\"}").await.json();
     assert_eq!(first, again);
     let other = toys.post(Peer::User(0), "/api/things", &key, "{\"name\":\"washer\"}").await;
-    assert_eq!((other.status, other.json()["code"].as_str()), (StatusCode::CONFLICT, Some("idempotency_key_reused")));
+    assert_eq!(
+        (other.status, other.json()["code"].as_str()),
+        (StatusCode::CONFLICT, Some("idempotency_key_reused"))
+    );
     let unkeyed = toys.post(Peer::User(0), "/api/things", &[], "{\"name\":\"nut\"}").await.json();
     assert_ne!(first["id"], unkeyed["id"]);
-    let failed = toys.post(Peer::User(0), "/api/things", &[("idempotency-key", "4712")], "{\"name\":\"anvil\"}").await;
-    assert_eq!((failed.status, failed.header("content-type")), (StatusCode::CONFLICT, "application/problem+json"));
+    let failed =
+        toys.post(Peer::User(0), "/api/things", &[("idempotency-key", "4712")], "{\"name\":\"anvil\"}").await;
+    assert_eq!(
+        (failed.status, failed.header("content-type")),
+        (StatusCode::CONFLICT, "application/problem+json")
+    );
 }
 
 #[tokio::test]
 async fn a_panic_is_our_fault_and_the_server_lives() {
     let toys = Toys::new().await;
     let broken = toys.get("/api/trouble/panic").await;
-    assert_eq!((broken.status, broken.json()["code"].as_str()), (StatusCode::INTERNAL_SERVER_ERROR, Some("internal")));
+    assert_eq!(
+        (broken.status, broken.json()["code"].as_str()),
+        (StatusCode::INTERNAL_SERVER_ERROR, Some("internal"))
+    );
     assert!(!broken.body.contains("the toy broke"), "the cause is for the log: {}", broken.body);
     let hanging = toys.get("/api/trouble/hang").await;
-    assert_eq!((hanging.status, hanging.json()["code"].as_str()), (StatusCode::GATEWAY_TIMEOUT, Some("deadline_exceeded")));
+    assert_eq!(
+        (hanging.status, hanging.json()["code"].as_str()),
+        (StatusCode::GATEWAY_TIMEOUT, Some("deadline_exceeded"))
+    );
     assert_eq!(toys.get("/api/things").await.status, StatusCode::OK);
 }
 
@@ -166,7 +204,10 @@ async fn a_panic_is_our_fault_and_the_server_lives() {
 async fn every_operation_is_reached_at_its_route() {
     let toys = Toys::new().await;
     for def in operations() {
-        let path = def.route.segments().fold(def.route.path.to_string(), |path, name| path.replace(&format!("{{{name}}}"), "x"));
+        let path = def
+            .route
+            .segments()
+            .fold(def.route.path.to_string(), |path, name| path.replace(&format!("{{{name}}}"), "x"));
         let request = Request::builder().method(def.route.method.name()).uri(format!("/api{path}"));
         let answer = toys.ask_as(Peer::User(0), request.body(Body::empty()).expect("a request")).await;
         let code = if answer.status.is_success() { Value::Null } else { answer.json()["code"].clone() };

@@ -44,15 +44,22 @@ async fn the_loopback_address_answers_and_stops() {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { server.serve_tcp(listener).await });
     let mut stream = TcpStream::connect(address).await.expect("connected");
-    let answer = exchange(&mut stream, &format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await;
+    let answer = exchange(
+        &mut stream,
+        &format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("{\"status\":\"ok\"}"), "{answer}");
     let mut stream = TcpStream::connect(address).await.expect("connected");
-    let answer = exchange(&mut stream, "GET /health HTTP/1.1\r\nHost: evil.com\r\nConnection: close\r\n\r\n").await;
+    let answer =
+        exchange(&mut stream, "GET /health HTTP/1.1\r\nHost: evil.com\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     let idle = TcpStream::connect(address).await.expect("connected");
     toys.world.stop.cancel();
     tasks.join_next().await.expect("a task").expect("no panic").expect("served");
-    tokio::time::timeout(Duration::from_secs(8), toys.server.finish()).await.expect("an idle connection does not hold us");
+    tokio::time::timeout(Duration::from_secs(8), toys.server.finish())
+        .await
+        .expect("an idle connection does not hold us");
     drop(idle);
 }
 
@@ -70,7 +77,10 @@ async fn readiness_is_what_the_program_says() {
     assert_eq!(toys.get("/ready").await.status, StatusCode::OK);
     toys.ready.send(false).expect("the server listens");
     let starting = toys.get("/ready").await;
-    assert_eq!((starting.status, starting.json()), (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "starting"})));
+    assert_eq!(
+        (starting.status, starting.json()),
+        (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "starting"}))
+    );
     assert_eq!(toys.get("/health").await.status, StatusCode::OK);
     assert_eq!(toys.get("/version").await.json()["name"], "reeve");
 }
@@ -87,20 +97,28 @@ async fn the_command_line_is_served_at_the_socket() {
     let operations = operations();
     let find = |name: &str| operations.iter().find(|def| def.name == name).expect("the operation");
 
-    let weather = client.call(find("get_weather"), json!({"place": "new york/é", "days": 2})).await.expect("an answer");
+    let weather =
+        client.call(find("get_weather"), json!({"place": "new york/é", "days": 2})).await.expect("an answer");
     assert_eq!((&weather["place"], &weather["days"]), (&json!("new york/é"), &json!(2)));
     let things = client.call(find("list_things"), json!({"tags": ["all", "cog"]})).await.expect("an answer");
     assert_eq!(things["total"], 1);
-    let added = client.call(find("add_thing"), json!({"name": "nut", "labels": {"a": "1"}})).await.expect("an answer");
-    assert!(added["by"].as_str().is_some_and(|by| by.starts_with("uid:") && by.ends_with(" by cli")), "{added}");
+    let added = client
+        .call(find("add_thing"), json!({"name": "nut", "labels": {"a": "1"}}))
+        .await
+        .expect("an answer");
+    assert!(
+        added["by"].as_str().is_some_and(|by| by.starts_with("uid:") && by.ends_with(" by cli")),
+        "{added}"
+    );
     let removed = client.call(find("remove_thing"), json!({"name": "nut"})).await.expect("an answer");
     assert_eq!(removed, json!({"name": "nut"}));
     let refusal = client.call(find("get_weather"), json!({"place": "nowhere"})).await.expect_err("refused");
-    assert_eq!((refusal.code.as_str(), refusal.help.as_str()), ("place_unknown", "nearest: parma, paris"));
+    assert_eq!((refusal.code.as_str(), refusal.help.as_str()), ("place_unknown", "nearest: paris, parma"));
     assert_eq!(refusal.kind, domain::ErrorKind::NotFound);
     toys.world.stop.cancel();
 
-    let nobody = Client::new("/nowhere/reeve.sock").call(find("list_things"), json!({})).await.expect_err("nobody");
+    let nobody =
+        Client::new("/nowhere/reeve.sock").call(find("list_things"), json!({})).await.expect_err("nobody");
     assert_eq!(nobody.code, "server_unreachable");
 }
 
@@ -117,7 +135,9 @@ async fn standard_input_speaks_mcp_through_the_socket() {
     let (here, there) = tokio::io::duplex(65_536);
     let (read, write) = tokio::io::split(there);
     let path = door.0.clone();
-    tasks.spawn(async move { bridge(&path, &Toolsets::named("readings"), read, write).await.expect("bridged") });
+    tasks.spawn(
+        async move { bridge(&path, &Toolsets::named("readings"), read, write).await.expect("bridged") },
+    );
     let (read, mut write) = tokio::io::split(here);
     let mut lines = BufReader::new(read).lines();
     let messages = [
@@ -135,7 +155,12 @@ async fn standard_input_speaks_mcp_through_the_socket() {
     };
     assert_eq!(next().await["result"]["serverInfo"]["name"], "reeve");
     let listed = next().await;
-    let names: Vec<_> = listed["result"]["tools"].as_array().expect("tools").iter().map(|tool| tool["name"].clone()).collect();
+    let names: Vec<_> = listed["result"]["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .map(|tool| tool["name"].clone())
+        .collect();
     assert_eq!(names, ["break_down", "hang"]);
     toys.world.stop.cancel();
 }

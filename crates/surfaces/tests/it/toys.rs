@@ -120,10 +120,14 @@ impl Operation for ListThings {
             tags: vec!["all".to_owned(), name.to_owned()],
             as_of: now.minus(Duration::from_secs(seconds)),
         };
-        let mut things =
-            vec![thing("anvil", 3 << 30, Some(0.5), 5), thing("bolt", 2_048, None, 70), thing("cog", 7, Some(1.0), 7_300)];
+        let mut things = vec![
+            thing("anvil", 3 << 30, Some(0.5), 5),
+            thing("bolt", 2_048, None, 70),
+            thing("cog", 7, Some(1.0), 7_300),
+        ];
         things.retain(|thing| self.tags.iter().all(|tag| thing.tags.contains(tag)));
-        let problems = vec![Problem::new("not_weighed", "bolt was never weighed").about("bolt").help("weigh it")];
+        let problems =
+            vec![Problem::new("not_weighed", "bolt was never weighed").about("bolt").help("weigh it")];
         Listing::new(format!("{} things", things.len()), &things, problems, &self.page)
     }
 }
@@ -172,7 +176,14 @@ impl Operation for AddThing {
         }
         let by = format!("{} by {}", ctx.caller.principal, ctx.caller.surface.name());
         let id = uuid::Uuid::new_v4().to_string();
-        Ok(Added { id, name: self.name, size_bytes: self.size_bytes, labels: self.labels, replace: self.replace, by })
+        Ok(Added {
+            id,
+            name: self.name,
+            size_bytes: self.size_bytes,
+            labels: self.labels,
+            replace: self.replace,
+            by,
+        })
     }
 }
 

@@ -233,7 +233,7 @@ fn client_config(known: &KnownKeys) -> client::Config {
     ];
     let kinds = known.algorithms();
     let is_known = |algorithm: &Algorithm| {
-        kinds.iter().any(|kind| kind == algorithm || kind.is_rsa() && algorithm.is_rsa())
+        kinds.iter().any(|kind| kind == algorithm || is_rsa(kind) && is_rsa(algorithm))
     };
     let (mut ordered, others): (Vec<_>, Vec<_>) = usual.iter().cloned().partition(is_known);
     ordered.extend(others);
@@ -299,6 +299,11 @@ impl client::Handler for Gatekeeper {
         *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         Ok(verdict == KeyVerdict::Trusted)
     }
+}
+
+/// Whatever the hash.
+fn is_rsa(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Rsa { .. })
 }
 
 /// The key type as `known_hosts` writes it: RSA without its signature hash.

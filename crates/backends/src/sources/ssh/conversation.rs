@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::answers::LONGEST_ERROR_BYTES;
 use super::framing::{Piece, Reader};
+use super::script::Script;
 use super::session::Session;
 
 /// Standard error's number in the SSH protocol.
@@ -38,9 +39,10 @@ impl Conversation {
         Self { session, output: Reader::new(word, caps), errors: Reader::new(word, error_caps) }
     }
 
-    /// Sends the script. The input stays open: its end is the signal to stop.
-    pub async fn say(&self, script: String) -> Result<(), russh::Error> {
-        self.session.send(script.into_bytes()).await
+    /// Sends the script. The input stays open where its end is the signal to stop.
+    pub async fn say(&self, script: Script) -> Result<(), russh::Error> {
+        self.session.send(script.text.into_bytes()).await?;
+        if script.is_stopped_by_end { Ok(()) } else { self.session.end_input().await }
     }
 
     /// Listens until all is answered, or until `until`, or until `is_enough` says so after something came.

@@ -18,8 +18,10 @@ pub(super) struct Piece {
     pub is_begun: bool,
     /// The line of `/proc/PID/stat` of what was started, where the script tells it.
     pub process: Option<String>,
-    began_at: Option<Duration>,
-    remarks: String,
+    /// When it began, by the machine's clock.
+    pub began_at: Option<Duration>,
+    /// Remarks that were told before the end.
+    pub remarks: String,
 }
 
 impl Piece {

@@ -19,6 +19,8 @@ pub(super) struct Script {
     pub text: String,
     /// By the number of the frame.
     pub parts: Vec<Part>,
+    /// Whether the end of its input tells it to stop.
+    pub is_stopped_by_end: bool,
 }
 
 /// What one frame answers.
@@ -46,7 +48,7 @@ pub(super) fn batch(asks: &[Ask], word: &str) -> Script {
         parts.push(Part::One(index));
     }
     text += "l\nexit 0\n}\n";
-    Script { text, parts }
+    Script { text, parts, is_stopped_by_end: false }
 }
 
 /// Asks one question that may hang. What was started is killed, with all that it started itself, when our side closes
@@ -59,14 +61,15 @@ pub(super) fn alone(ask: &Ask, word: &str) -> Script {
     text += "( read -r q <&3;kill -9 -$$ || kill -9 $c $$ ) >/dev/null 2>&1 & w=$!\n";
     text += "q=;read -r q 2>/dev/null </proc/$c/stat\nprintf '\\n%s p %s\\n' $N \"$q\"\n";
     text += "wait $c\nd $?\nl\nkill -9 $w\nexit 0\n}\n";
-    Script { text, parts: vec![Part::One(0)] }
+    Script { text, parts: vec![Part::One(0)], is_stopped_by_end: true }
 }
 
 /// Connects input and output to the Unix socket at `socket`, after one frame, by the program that Docker has for it.
-pub(super) fn dial(socket: &str, word: &str) -> String {
+pub(super) fn dial(socket: &str, word: &str) -> Script {
     let address = quoted(&format!("unix://{socket}"));
     let command = format!("DOCKER_HOST={address} exec docker system dial-stdio");
-    format!("{}command -v docker >/dev/null||exit 127\nb 0;{command}\n}}\n", prologue(word, false))
+    let text = format!("{}command -v docker >/dev/null||exit 127\nb 0;{command}\n}}\n", prologue(word, false));
+    Script { text, parts: vec![Part::One(0)], is_stopped_by_end: true }
 }
 
 /// Whether a file is read with the others: those that are small by promise, and whose name cannot confuse the lines.

@@ -1,6 +1,5 @@
 //! A shell over SSH: one connection, made when it is needed, shared by all who ask.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connect::{Connector, Look};
 use super::conversation::{Conversation, Ended};
-use super::script;
+use super::script::{self, Script};
 use super::session::Connection;
 use super::{answers, failure};
 use crate::sources::docker::{Dial, Dialled, Engines};
@@ -39,8 +38,6 @@ pub(crate) struct SshShell {
     hanging: Hanging,
     may_hang: Semaphore,
     engines: Engines,
-    /// The server forwards no sockets: known after the first refusal.
-    is_forwarding_refused: AtomicBool,
 }
 
 enum State {
@@ -60,7 +57,6 @@ impl SshShell {
             hanging: Hanging::default(),
             may_hang: Semaphore::new(MOST_HANGING),
             engines,
-            is_forwarding_refused: AtomicBool::new(false),
         }
     }
 
@@ -147,21 +143,23 @@ impl SshShell {
     async fn batch_on(&self, connection: Arc<Connection>, asks: &[Ask]) -> Result<Vec<Answer>> {
         let word = uuid::Uuid::new_v4().simple().to_string();
         let script = script::batch(asks, &word);
+        let parts = script.parts.clone();
         let caps = script.parts.iter().map(|part| answers::cap(asks, part)).collect();
         let until = Instant::now() + asks.iter().map(|ask| ask.deadline).max().unwrap_or_default();
-        let mut conversation = self.begin(&connection, script.text, &word, caps, until).await?;
+        let mut conversation = self.begin(&connection, script, &word, caps, until).await?;
         let ended = conversation.run(until, |conversation| conversation.output.is_flooded(FLOOD_BYTES)).await;
         self.heard(&connection, &conversation, ended).await?;
         let (output, errors) = conversation.into_pieces();
-        Ok(answers::answers(asks, &script.parts, output, &errors))
+        Ok(answers::answers(asks, &parts, output, &errors))
     }
 
     /// `key` is the ask as it is remembered while it hangs.
     async fn alone_on(&self, connection: Arc<Connection>, ask: &Ask, key: &Ask) -> Result<Answer> {
         let word = uuid::Uuid::new_v4().simple().to_string();
         let script = script::alone(ask, &word);
+        let parts = script.parts.clone();
         let until = Instant::now() + ask.deadline;
-        let mut conversation = self.begin(&connection, script.text, &word, vec![ask.cap_bytes], until).await?;
+        let mut conversation = self.begin(&connection, script, &word, vec![ask.cap_bytes], until).await?;
         let mut is_noted = false;
         let ended = conversation
             .run(until, |conversation| {
@@ -187,14 +185,14 @@ impl SshShell {
             // it said more than is taken, and was ended for it: what it said so far is its answer
             piece.cut_off();
         }
-        let mut answers = answers::answers(std::slice::from_ref(ask), &script.parts, output, &errors);
+        let mut answers = answers::answers(std::slice::from_ref(ask), &parts, output, &errors);
         answers.pop().ok_or_else(|| Error::internal("a question went without an answer"))
     }
 
     async fn begin(
         &self,
         connection: &Arc<Connection>,
-        script: String,
+        script: Script,
         word: &str,
         caps: Vec<usize>,
         until: Instant,
@@ -306,7 +304,6 @@ impl Shell for SshShell {
                 connection.cut();
             }
             self.engines.forget();
-            self.is_forwarding_refused.store(false, Ordering::Relaxed);
         })
     }
 }
@@ -319,9 +316,7 @@ impl Dial for SshShell {
 
 impl SshShell {
     async fn dial_on(&self, connection: Arc<Connection>, socket: &str) -> Result<Dialled> {
-        if !self.is_forwarding_refused.load(Ordering::Relaxed)
-            && let Some(stream) = connection.forward(socket).await?
-        {
+        if let Some(stream) = connection.forward(socket).await? {
             return Ok(Dialled::Open(Box::new(stream)));
         }
         // the server does not say why: absent, forbidden, nobody there, or no forwarding at all
@@ -339,11 +334,7 @@ impl SshShell {
         if !flags.contains('w') {
             return Ok(Dialled::Not(Outcome::Denied, format!("{user} may not use the socket {socket}")));
         }
-        let dialled = self.dial_by_command(&connection, socket).await?;
-        if matches!(dialled, Dialled::Open(_)) {
-            self.is_forwarding_refused.store(true, Ordering::Relaxed);
-        }
-        Ok(dialled)
+        self.dial_by_command(&connection, socket).await
     }
 
     /// By `docker system dial-stdio`, for servers that forward no sockets.

@@ -29,6 +29,13 @@ pub(super) struct LastRow {
     numbers: Vec<f64>,
 }
 
+impl LastRow {
+    /// Its layout.
+    pub(super) fn layout(&self) -> u32 {
+        self.layout
+    }
+}
+
 /// What is in the index and not in the file yet. It is written with the next polls; where that fails, with those after.
 #[derive(Default)]
 pub(super) struct Unsaved {
@@ -36,6 +43,16 @@ pub(super) struct Unsaved {
     groups: Vec<(u32, SourceId, u32)>,
     series: Vec<(u32, Series, i64)>,
     layouts: Vec<(u32, Arc<[u32]>)>,
+}
+
+impl Unsaved {
+    fn text(&mut self, index: &mut Index, text: &str) -> u32 {
+        let (id, is_new) = index.intern_text(text);
+        if is_new {
+            self.texts.push((id, text.to_owned()));
+        }
+        id
+    }
 }
 
 /// A poll as a row.
@@ -76,7 +93,8 @@ impl Writer {
         }
         let samples: usize = rows.iter().map(|row| row.numbers.len()).sum();
         self.shared.figures.samples_accepted.fetch_add(samples as u64, Ordering::Relaxed);
-        self.take_into_tail(rows)
+        self.take_into_tail(rows);
+        Ok(())
     }
 
     /// The groups whose tails begin too long ago, seen from `now`.
@@ -125,29 +143,15 @@ impl Writer {
         }
         let mut index = shared.index_mut();
         let unsaved = &mut self.unsaved;
-        let mut text = |index: &mut Index, text: &str| {
-            let (id, is_new) = index.intern_text(text);
-            if is_new {
-                unsaved.texts.push((id, text.to_owned()));
-            }
-            id
-        };
-        let collector = text(&mut index, poll.collector);
+        let collector = unsaved.text(&mut index, poll.collector);
         let (group, is_new) = index.intern_group(poll.source, collector);
         if is_new {
             unsaved.groups.push((group, poll.source, collector));
         }
         let mut samples = Vec::with_capacity(poll.samples.len());
         for sample in poll.samples.iter().filter(|sample| sample.value.is_finite()) {
-            let mut text = |index: &mut Index, text: &str| {
-                let (id, is_new) = index.intern_text(text);
-                if is_new {
-                    unsaved.texts.push((id, text.to_owned()));
-                }
-                id
-            };
-            let metric = text(&mut index, sample.metric);
-            let labels = text(&mut index, &sample.labels.canonical());
+            let metric = unsaved.text(&mut index, sample.metric);
+            let labels = unsaved.text(&mut index, &sample.labels.canonical());
             let series = Series { group, metric, labels, kind: sample.kind };
             let (id, is_new) = index.intern_series(series);
             if is_new {
@@ -181,7 +185,7 @@ impl Writer {
     }
 
     /// Rows that are written go into memory; tails that are full or too old are to be sealed.
-    fn take_into_tail(&mut self, rows: Vec<Row>) -> Result<()> {
+    fn take_into_tail(&mut self, rows: Vec<Row>) {
         let mut newest = i64::MIN;
         for row in rows {
             newest = newest.max(row.head.at);
@@ -192,7 +196,10 @@ impl Writer {
             let does_take = takes(&self.shared.index());
             if !does_take {
                 // another interval, or a clock that was set back: a new chunk begins
-                self.seal(group)?;
+                if let Err(error) = self.seal(group) {
+                    tracing::warn!(code = error.code(), cause = %error.chain(), "a poll waits for a restart: {error}");
+                    continue;
+                }
             }
             let mut index = self.shared.index_mut();
             if let Some(group) = index.groups.get_mut(&group) {
@@ -200,7 +207,6 @@ impl Writer {
             }
         }
         self.plan_seals(newest);
-        Ok(())
     }
 
     fn plan_seals(&mut self, newest: i64) {

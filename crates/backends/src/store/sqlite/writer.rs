@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Shared;
 use super::failure::failed;
-use super::index::Layouts;
+use super::index::{Index, Layouts};
 use super::ingest::{LastRow, Unsaved};
 
 /// Told when something is written, or could not be.
@@ -144,6 +144,22 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         }
         result
+    }
+
+    /// Runs `work` in a transaction, and tells the index of it in the moment in which it takes effect: no reader sees
+    /// the one without the other.
+    pub(super) fn transact_with_index<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        publish: impl FnOnce(&mut Index, T),
+    ) -> Result<()> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let result = work(&transaction).map_err(failed)?;
+        let mut index = self.shared.index_mut();
+        transaction.commit().map_err(failed)?;
+        publish(&mut index, result);
+        Ok(())
     }
 
     fn next(&mut self, inbox: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
