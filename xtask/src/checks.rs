@@ -20,7 +20,11 @@ pub fn test(filter: &[String]) -> anyhow::Result<()> {
     check()?;
     let lab = |script: &str| Command::new(root().join("lab").join(script));
     let result = timed(lab("up").env("CI", "true")).and_then(|()| {
-        timed(cargo(&["test", "--workspace", "--quiet"]).env("REEVE_LAB_REQUIRED", "1").env("INSTA_UPDATE", "no"))
+        timed(
+            cargo(&["test", "--workspace", "--quiet"])
+                .env("REEVE_LAB_REQUIRED", "1")
+                .env("INSTA_UPDATE", "no"),
+        )
     });
     let down = timed(&mut lab("down"));
     result.and(down)
@@ -60,13 +64,16 @@ fn deny() -> anyhow::Result<()> {
 /// cargo-deny: the one that is installed, or one that is built into `target/tools` once.
 fn deny_program() -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    if let Some(installed) = env::split_paths(&path).map(|dir| dir.join("cargo-deny")).find(|file| file.exists()) {
+    if let Some(installed) =
+        env::split_paths(&path).map(|dir| dir.join("cargo-deny")).find(|file| file.exists())
+    {
         return Ok(installed);
     }
     let tools = root().join("target/tools");
     let program = tools.join("bin/cargo-deny");
     if !program.exists() {
-        let mut install = cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"]);
+        let mut install =
+            cargo(&["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"]);
         timed(install.arg(&tools)).context("cargo-deny cannot be installed")?;
     }
     Ok(program)

@@ -10,8 +10,19 @@ const LONG_FILES: &[(&str, &str)] = &[];
 /// Most lines of a file of code.
 const LONGEST: usize = 500;
 /// Words that say that the noun is still missing.
-const DRAWERS: [&str; 11] =
-    ["util", "utils", "helper", "helpers", "common", "misc", "base", "manager", "handler", "processor", "dto"];
+const DRAWERS: [&str; 11] = [
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "common",
+    "misc",
+    "base",
+    "manager",
+    "handler",
+    "processor",
+    "dto",
+];
 
 /// Checks all of them, and names every sinner.
 pub fn check(root: &Path) -> anyhow::Result<()> {
@@ -52,7 +63,8 @@ fn code(name: &str, text: &str, sins: &mut Vec<String>) {
         if line.starts_with("//") {
             continue;
         }
-        let is_static = ["static ", "pub static ", "pub(crate) static "].iter().any(|start| line.starts_with(start));
+        let is_static =
+            ["static ", "pub static ", "pub(crate) static "].iter().any(|start| line.starts_with(start));
         if is_static && !line.contains("GLOBAL: ") {
             sin("a global: what code needs, it is handed");
         }

@@ -18,8 +18,8 @@ mod reading;
 mod usage;
 
 pub use reading::{
-    Compose, Container, ContainerNetwork, ContainerState, ContainersReading, DependsOn, Health, MountedPath, Port,
-    Usage,
+    Compose, Container, ContainerNetwork, ContainerState, ContainersReading, DependsOn, Health, MountedPath,
+    Port, Usage,
 };
 
 use crate::linux::needs_two_polls;
@@ -45,7 +45,10 @@ impl Collector for Containers {
     type Reading = ContainersReading;
 
     fn asks(facts: &Facts) -> Vec<Ask> {
-        facts.answering_engines().map(|engine| Ask::api(&engine.socket, LIST).cap_bytes(LIST_CAP_BYTES)).collect()
+        facts
+            .answering_engines()
+            .map(|engine| Ask::api(&engine.socket, LIST).cap_bytes(LIST_CAP_BYTES))
+            .collect()
     }
 
     fn parse(
@@ -54,7 +57,8 @@ impl Collector for Containers {
         before: Option<&Observed<ContainersReading>>,
     ) -> Result<Parsed<ContainersReading>> {
         let before = before.map(|observed| &observed.value);
-        let refused = facts.refusals.iter().filter(|refusal| refusal.capability == Capability::ContainerEngine);
+        let refused =
+            facts.refusals.iter().filter(|refusal| refusal.capability == Capability::ContainerEngine);
         let mut problems: Vec<Problem> = refused.map(|refusal| refusal.problem.clone()).collect();
         let mut containers = Vec::new();
         let mut more = Vec::new();
@@ -122,12 +126,17 @@ fn listed(answers: &Answers, engine: &Engine) -> std::result::Result<Vec<Listed>
     };
     let entries: Vec<serde_json::Value> = serde_json::from_slice(&answer.output).map_err(|_| {
         let what = if answer.truncated { "its list is too long" } else { "its list cannot be read" };
-        Problem::new("engine_unreadable", format!("the containers of {} are not known: {what}", engine.product))
-            .about(&engine.socket)
+        Problem::new(
+            "engine_unreadable",
+            format!("the containers of {} are not known: {what}", engine.product),
+        )
+        .about(&engine.socket)
     })?;
     let listed = entries.into_iter().filter_map(|entry| serde_json::from_value::<Listed>(entry).ok());
     // the id becomes part of a path
-    Ok(listed.filter(|listed| !listed.id.is_empty() && listed.id.chars().all(|c| c.is_ascii_hexdigit())).collect())
+    Ok(listed
+        .filter(|listed| !listed.id.is_empty() && listed.id.chars().all(|c| c.is_ascii_hexdigit()))
+        .collect())
 }
 
 /// What went wrong, in words.
@@ -187,7 +196,8 @@ fn container(
         .api(&engine.socket, &usage_of(&listed.id))
         .filter(|answer| answer.ok().is_some())
         .and_then(|answer| serde_json::from_slice::<Stats>(&answer.output).ok());
-    container.usage = stats.and_then(|stats| Usage::new(stats, earlier.and_then(|earlier| earlier.usage.as_ref())));
+    container.usage =
+        stats.and_then(|stats| Usage::new(&stats, earlier.and_then(|earlier| earlier.usage.as_ref())));
     let missing = match (is_detailed, has_usage(listed) && container.usage.is_none()) {
         (false, _) => "details",
         (true, true) => "usage",

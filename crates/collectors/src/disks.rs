@@ -90,8 +90,7 @@ const SECTOR_BYTES: u64 = 512;
 
 impl Collector for Disks {
     const NAME: &'static str = "disks";
-    const WHY: &'static str =
-        "what disks read and write and how long it takes: /proc/diskstats; /sys/block for which names are whole disks";
+    const WHY: &'static str = "what disks read and write and how long it takes: /proc/diskstats; /sys/block for which names are whole disks";
     const EVERY: Duration = Duration::from_secs(30);
     const NEEDS: &'static [Capability] = &[Capability::Procfs];
     const LIVE: bool = true;
@@ -180,7 +179,10 @@ impl Disk {
         self.reads_per_second = rate(earlier.reads, now.reads);
         self.writes_per_second = rate(earlier.writes, now.writes);
         let latency = |millis: Option<f64>, requests: Option<f64>| {
-            millis.zip(requests).filter(|(_, requests)| *requests > 0.0).map(|(ms, count)| ms / count / 1000.0)
+            millis
+                .zip(requests)
+                .filter(|(_, requests)| *requests > 0.0)
+                .map(|(ms, count)| ms / count / 1000.0)
         };
         self.read_latency_seconds = latency(
             growth(earlier.read_milliseconds, now.read_milliseconds),

@@ -260,8 +260,14 @@ fn hardware(answers: &Answers) -> Hardware {
 /// Makers of boards leave these where a name should be.
 fn is_telling(firmware: &str) -> bool {
     let firmware = firmware.to_ascii_lowercase();
-    !["to be filled by o.e.m.", "system manufacturer", "system product name", "default string", "not specified"]
-        .contains(&firmware.as_str())
+    ![
+        "to be filled by o.e.m.",
+        "system manufacturer",
+        "system product name",
+        "default string",
+        "not specified",
+    ]
+    .contains(&firmware.as_str())
 }
 
 fn hardware_addresses(answers: &Answers) -> Vec<String> {

@@ -59,12 +59,8 @@ pub struct Filesystem {
     pub device: Untrusted<String>,
     /// Its type, such as `ext4`.
     pub kind: String,
-    /// Whether another machine or a program answers for it.
-    pub is_network: bool,
-    /// Whether it only joins other file systems of the list, as Unraid's `/mnt/user` and mergerfs do.
-    pub is_union: bool,
-    /// Whether it lives in memory.
-    pub is_memory: bool,
+    /// Where its data is.
+    pub storage: Storage,
     /// Whether it is mounted read-only.
     pub is_read_only: bool,
     /// The ZFS pool that its space comes from, which other datasets share.
@@ -85,12 +81,26 @@ pub struct Filesystem {
     pub inodes_used_ratio: Option<f64>,
 }
 
+/// Where a file system's data is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// On a device of this machine.
+    #[default]
+    Local,
+    /// Another machine or a program answers for it.
+    Network,
+    /// In other file systems of the list, which it joins, as Unraid's `/mnt/user` and mergerfs do.
+    Union,
+    /// In memory: gone after a restart.
+    Memory,
+}
+
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 impl Collector for Filesystems {
     const NAME: &'static str = "filesystems";
-    const WHY: &'static str =
-        "size and use of file systems: /proc/self/mountinfo for what is mounted, df for the figures, alone for what may hang";
+    const WHY: &'static str = "size and use of file systems: /proc/self/mountinfo for what is mounted, df for the figures, alone for what may hang";
     const EVERY: Duration = Duration::from_secs(300);
     const NEEDS: &'static [Capability] = &[Capability::Procfs];
     type Reading = FilesystemsReading;
@@ -121,7 +131,8 @@ impl Collector for Filesystems {
             return Ok(Parsed::More(asks));
         }
         // the local ones did not answer together: find out which of them hangs
-        if together.len() > 1 && counts_asks(facts, &together).iter().any(|ask| hung(answers, &ask.question)) {
+        if together.len() > 1 && counts_asks(facts, &together).iter().any(|ask| hung(answers, &ask.question))
+        {
             questions.remove(0);
             questions.extend(together.iter().map(std::slice::from_ref));
             let asks: Vec<Ask> =
@@ -134,13 +145,13 @@ impl Collector for Filesystems {
         let mut problems = Vec::new();
         for mounts in questions {
             let found = read_counts(facts, answers, mounts);
-            for mount in mounts.iter().filter(|mount| !found.contains_key(&mount.mount_point)) {
+            for mount in mounts.iter().filter(|mount| !found.contains_key(&mount.place)) {
                 problems.push(why_missing(facts, answers, mounts, mount));
             }
             counts.extend(found);
         }
         let filesystems: Vec<Filesystem> =
-            mounts.iter().map(|mount| filesystem(mount, counts.get(&mount.mount_point))).collect();
+            mounts.iter().map(|mount| filesystem(mount, counts.get(&mount.place))).collect();
         let total = storage_total(&filesystems);
         Ok(Parsed::Reading(FilesystemsReading { filesystems, total }, problems))
     }
@@ -153,7 +164,9 @@ impl Collector for Filesystems {
                 ("mountpoint", filesystem.mount_point.as_str()),
             ];
             let number = |value: Option<u64>| value.map(|value| value as f64);
-            let less = |all: Option<u64>, used: Option<u64>| all.zip(used).and_then(|(all, used)| all.checked_sub(used));
+            let less = |all: Option<u64>, used: Option<u64>| {
+                all.zip(used).and_then(|(all, used)| all.checked_sub(used))
+            };
             let free = less(filesystem.size_bytes, filesystem.used_bytes);
             let inodes_free = less(filesystem.inodes, filesystem.inodes_used);
             samples.gauge("node_filesystem_size_bytes", labels, number(filesystem.size_bytes));
@@ -178,10 +191,14 @@ fn why_missing(facts: &Facts, answers: &Answers, asked: &[&Mount], mount: &Mount
     let asks = counts_asks(facts, asked);
     let answer = asks.iter().find_map(|ask| answers.get(&ask.question).filter(|answer| is_hung(answer)));
     let answer = answer.or_else(|| answers.get(&asks.first()?.question));
-    let place = Untrusted::new(&mount.mount_point);
+    let place = Untrusted::new(&mount.place);
     let problem = match answer {
         Some(answer) if is_hung(answer) => {
-            let what = if mount.is_network() { "its server does not answer" } else { "its device does not answer" };
+            let what = if mount.storage() == Storage::Network {
+                "its server does not answer"
+            } else {
+                "its device does not answer"
+            };
             Problem::new("mount_hung", format!("{place} ({}) hangs: {what}", mount.kind)).help(format!(
                 "look after {}, or detach it with: umount -l {}",
                 Untrusted::new(&mount.device),
@@ -192,7 +209,7 @@ fn why_missing(facts: &Facts, answers: &Answers, asked: &[&Mount], mount: &Mount
             Problem::new("program_missing", "df is not installed").help("install coreutils or busybox")
         }
         Some(answer) => {
-            let reason = answer.error.lines().find(|line| line.contains(&mount.mount_point));
+            let reason = answer.error.lines().find(|line| line.contains(&mount.place));
             let reason = Untrusted::new(reason.unwrap_or("df does not mention it").trim());
             Problem::new("mount_unreadable", format!("{place} could not be read: {reason}"))
         }
@@ -208,12 +225,10 @@ fn filesystem(mount: &Mount, counts: Option<&Counts>) -> Filesystem {
     let inodes = counts.and_then(|counts| counts.inodes).filter(|inodes| *inodes > 0);
     let inodes_used = inodes.and(counts.and_then(|counts| counts.inodes_used));
     Filesystem {
-        mount_point: Untrusted::new(&mount.mount_point),
+        mount_point: Untrusted::new(&mount.place),
         device: Untrusted::new(&mount.device),
         kind: Untrusted::new(&mount.kind).to_string(),
-        is_network: mount.is_network(),
-        is_union: mount.is_union(),
-        is_memory: mount.is_memory(),
+        storage: mount.storage(),
         is_read_only: mount.is_read_only,
         pool: mount.pool().map(|pool| Untrusted::new(pool).to_string()),
         size_bytes: counts.and_then(|counts| counts.size_bytes),
@@ -234,20 +249,16 @@ fn share(part: Option<u64>, whole: u64) -> Option<f64> {
 fn storage_total(filesystems: &[Filesystem]) -> Option<StorageTotal> {
     let mut total = StorageTotal::default();
     let mut pools: BTreeMap<&str, u64> = BTreeMap::new();
-    let own = |one: &&Filesystem| !one.is_network && !one.is_union && !one.is_memory;
-    for filesystem in filesystems.iter().filter(own) {
+    for filesystem in filesystems.iter().filter(|filesystem| filesystem.storage == Storage::Local) {
         let (used, available) = (filesystem.used_bytes?, filesystem.available_bytes?);
         total.used_bytes = total.used_bytes.saturating_add(used);
-        match &filesystem.pool {
-            Some(pool) => {
-                let shared = pools.entry(pool).or_default();
-                *shared = available.max(*shared);
-                total.size_bytes = total.size_bytes.saturating_add(used);
-            }
-            None => {
-                total.available_bytes = total.available_bytes.saturating_add(available);
-                total.size_bytes = total.size_bytes.saturating_add(filesystem.size_bytes?);
-            }
+        if let Some(pool) = &filesystem.pool {
+            let shared = pools.entry(pool).or_default();
+            *shared = available.max(*shared);
+            total.size_bytes = total.size_bytes.saturating_add(used);
+        } else {
+            total.available_bytes = total.available_bytes.saturating_add(available);
+            total.size_bytes = total.size_bytes.saturating_add(filesystem.size_bytes?);
         }
     }
     let shared: u64 = pools.values().fold(0, |sum, available| sum.saturating_add(*available));

@@ -102,8 +102,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Collector for Load {
     const NAME: &'static str = "load";
-    const WHY: &'static str =
-        "how busy the processors are: /proc/stat for time by mode, /proc/loadavg for the queue, /proc/pressure for waiting";
+    const WHY: &'static str = "how busy the processors are: /proc/stat for time by mode, /proc/loadavg for the queue, /proc/pressure for waiting";
     const EVERY: Duration = Duration::from_secs(30);
     const NEEDS: &'static [Capability] = &[Capability::Procfs];
     const LIVE: bool = true;

@@ -65,7 +65,8 @@ const ARCSTATS: &str = "/proc/spl/kstat/zfs/arcstats";
 
 impl Collector for Memory {
     const NAME: &'static str = "memory";
-    const WHY: &'static str = "memory and swap as free counts them: /proc/meminfo; ZFS's cache from its arcstats";
+    const WHY: &'static str =
+        "memory and swap as free counts them: /proc/meminfo; ZFS's cache from its arcstats";
     const EVERY: Duration = Duration::from_secs(30);
     const NEEDS: &'static [Capability] = &[Capability::Procfs];
     const LIVE: bool = true;
@@ -121,9 +122,9 @@ fn reading(meminfo: &str, zfs_arc_bytes: Option<u64>) -> MemoryReading {
     let used = match (total, available) {
         (Some(total), Some(available)) => total.checked_sub(available),
         // kernels before 3.14 do not say what is available
-        (Some(total), None) => [free, buffers, cache]
-            .into_iter()
-            .try_fold(total, |rest, not_used| rest.checked_sub(not_used?)),
+        (Some(total), None) => {
+            [free, buffers, cache].into_iter().try_fold(total, |rest, not_used| rest.checked_sub(not_used?))
+        }
         _ => None,
     };
     let (swap_total, swap_free) = (field("SwapTotal"), field("SwapFree"));

@@ -88,8 +88,28 @@ const SPEEDS: &str = "/sys/class/net/*/speed";
 const MTUS: &str = "/sys/class/net/*/mtu";
 /// How names of interfaces begin that software made.
 const VIRTUAL: [&str; 22] = [
-    "docker", "br", "virbr", "vmbr", "vnet", "tap", "tun", "ifb", "wg", "tailscale", "zt", "dummy", "cni",
-    "flannel", "cali", "vxlan", "podman", "lxc", "lxdbr", "fwbr", "fwpr", "fwln",
+    "docker",
+    "br",
+    "virbr",
+    "vmbr",
+    "vnet",
+    "tap",
+    "tun",
+    "ifb",
+    "wg",
+    "tailscale",
+    "zt",
+    "dummy",
+    "cni",
+    "flannel",
+    "cali",
+    "vxlan",
+    "podman",
+    "lxc",
+    "lxdbr",
+    "fwbr",
+    "fwpr",
+    "fwln",
 ];
 
 impl Collector for Network {
@@ -206,7 +226,8 @@ fn of_each_interface(answers: &Answers, pattern: &str, suffix: &str) -> BTreeMap
 /// A line of `/proc/net/dev`: a name, a colon (without a space after it in old kernels), sixteen numbers.
 fn line(line: &str) -> Option<Interface> {
     let (name, numbers) = line.rsplit_once(':')?;
-    let numbers: Vec<u64> = numbers.split_whitespace().map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    let numbers: Vec<u64> =
+        numbers.split_whitespace().map(|word| word.parse().ok()).collect::<Option<_>>()?;
     let number = |place: usize| numbers.get(place).copied();
     let totals = InterfaceTotals {
         receive_bytes: number(0)?,

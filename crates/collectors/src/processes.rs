@@ -85,8 +85,7 @@ const STATS_CAP_BYTES: usize = 8 << 20;
 
 impl Collector for Processes {
     const NAME: &'static str = "processes";
-    const WHY: &'static str =
-        "uptime and the processes that take most: /proc/PID/stat of all; command line, user and container of the topmost";
+    const WHY: &'static str = "uptime and the processes that take most: /proc/PID/stat of all; command line, user and container of the topmost";
     const EVERY: Duration = Duration::from_secs(300);
     const NEEDS: &'static [Capability] = &[Capability::Procfs];
     type Reading = ProcessesReading;
@@ -100,8 +99,8 @@ impl Collector for Processes {
         answers: &Answers,
         before: Option<&Observed<ProcessesReading>>,
     ) -> Result<Parsed<ProcessesReading>> {
-        let stats = all_stats(answers);
-        if stats.is_empty() {
+        let all = all_stats(answers);
+        if all.is_empty() {
             return Err(Error::unreachable(
                 "processes_unreadable",
                 "no process could be read under /proc",
@@ -109,15 +108,16 @@ impl Collector for Processes {
             ));
         }
         let uptime = answers.file_text(UPTIME).and_then(|text| text.split_whitespace().next()?.parse().ok());
-        let ranking = Ranking::new(&stats, uptime, before.map(|before| &before.value));
+        let ranking = Ranking::new(&all, uptime, before.map(|before| &before.value));
         let pids = ranking.pids();
-        let (details, status) = (details_ask(&pids), status_ask(&pids));
-        let Some(detail_answer) = answers.get(&details.question) else {
-            return Ok(Parsed::More(vec![details, status, Ask::file(PASSWD)]));
+        let (about, status) = (details_ask(&pids), status_ask(&pids));
+        let Some(detail_answer) = answers.get(&about.question) else {
+            return Ok(Parsed::More(vec![about, status, Ask::file(PASSWD)]));
         };
         let details = Details::new(detail_answer);
         let engines = || facts.answering_engines().map(|engine| engine.socket.as_str());
-        if !details.containers.is_empty() && engines().any(|socket| answers.api(socket, RUNNING_CONTAINERS).is_none())
+        if !details.containers.is_empty()
+            && engines().any(|socket| answers.api(socket, RUNNING_CONTAINERS).is_none())
         {
             return Ok(Parsed::More(engines().map(|socket| Ask::api(socket, RUNNING_CONTAINERS)).collect()));
         }
@@ -144,12 +144,12 @@ impl Collector for Processes {
         }
         let reading = ProcessesReading {
             uptime_seconds: uptime,
-            process_count: u32::try_from(stats.len()).unwrap_or(u32::MAX),
+            process_count: u32::try_from(all.len()).unwrap_or(u32::MAX),
             thread_count,
             running_count,
             top_by_cpu: ranking.by_cpu.iter().map(fill).collect(),
             top_by_memory: ranking.by_memory.iter().map(fill).collect(),
-            ticks: stats.iter().map(|stat| (stat.key(), stat.ticks)).collect(),
+            ticks: all.iter().map(|stat| (stat.key(), stat.ticks)).collect(),
         };
         Ok(Parsed::Reading(reading, problems))
     }
@@ -215,9 +215,8 @@ struct Ranking {
 impl Ranking {
     fn new(stats: &[Stat], uptime: Option<f64>, before: Option<&ProcessesReading>) -> Self {
         // by the machine's own clock; a restart in between makes it negative
-        let elapsed = before
-            .and_then(|before| Some(uptime? - before.uptime_seconds?))
-            .filter(|seconds| *seconds > 0.0);
+        let elapsed =
+            before.and_then(|before| Some(uptime? - before.uptime_seconds?)).filter(|seconds| *seconds > 0.0);
         let process = |stat: &Stat| {
             let spent = before.zip(elapsed).and_then(|(before, elapsed)| {
                 let started_before = before.ticks.get(&stat.key()).copied();
@@ -347,7 +346,9 @@ fn statuses(answer: Option<&Answer>, passwd: &str) -> BTreeMap<u32, Status> {
     };
     let mut statuses: BTreeMap<u32, Status> = BTreeMap::new();
     for (path, line) in lines_by_path(answer) {
-        let Some(pid) = between(&path, "/proc/", "/status").and_then(|pid| pid.parse().ok()) else { continue };
+        let Some(pid) = between(&path, "/proc/", "/status").and_then(|pid| pid.parse().ok()) else {
+            continue;
+        };
         let status = statuses.entry(pid).or_default();
         if let Some(kib) = kib_field(&line, "VmRSS") {
             status.memory_bytes = Some(kib);

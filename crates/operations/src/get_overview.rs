@@ -1,7 +1,7 @@
 //! `get_overview`: the whole fleet in one answer.
 
 use collectors::containers::{ContainerState as State, Containers, Health};
-use collectors::filesystems::Filesystems;
+use collectors::filesystems::{Filesystems, Storage};
 use domain::collector::Collector;
 use domain::context::Context;
 use domain::device::{Device, Status};
@@ -220,7 +220,9 @@ impl Overview {
     fn look_at_filesystems(&mut self, ctx: &Context, device: &Device) {
         let Some(seen) = ctx.ports.readings.known(device, Filesystems::NAME) else { return };
         let Some(reading) = seen.reading::<<Filesystems as Collector>::Reading>() else { return };
-        for filesystem in reading.filesystems.iter().filter(|f| !f.is_union && !f.is_read_only) {
+        for filesystem in
+            reading.filesystems.iter().filter(|f| f.storage != Storage::Union && !f.is_read_only)
+        {
             let ratios = [("full", filesystem.used_ratio), ("out of inodes", filesystem.inodes_used_ratio)];
             for (what, ratio) in ratios {
                 let Some(ratio) = ratio.filter(|ratio| *ratio >= NEARLY_FULL) else { continue };

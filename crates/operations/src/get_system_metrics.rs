@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use collectors::disks::Disks;
-use collectors::filesystems::{Filesystem, Filesystems};
+use collectors::filesystems::{Filesystem, Filesystems, Storage};
 use collectors::load::{CpuModes, Load, Pressure};
 use collectors::memory::{Memory, MemoryReading};
 use collectors::network::Network;
@@ -266,7 +266,10 @@ fn summary(device: &Device, metrics: &SystemMetrics) -> String {
     if let Some(used) = metrics.memory.as_ref().and_then(|memory| memory.used_ratio) {
         parts.push(format!("memory {} used", percent(used)));
     }
-    let own = metrics.filesystems.iter().filter(|filesystem| !filesystem.is_union && !filesystem.is_memory);
+    let own = metrics
+        .filesystems
+        .iter()
+        .filter(|filesystem| matches!(filesystem.storage, Storage::Local | Storage::Network));
     let fullest = own.filter_map(|filesystem| Some((filesystem.used_ratio?, filesystem)));
     if let Some((ratio, filesystem)) = fullest.max_by(|a, b| a.0.total_cmp(&b.0)) {
         parts.push(format!("fullest {} at {}", filesystem.mount_point, percent(ratio)));

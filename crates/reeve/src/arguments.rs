@@ -44,7 +44,12 @@ fn serve() -> Command {
                 .value_name("ADDR")
                 .help("Address and port, 127.0.0.1:8420 unless set; port 0 takes a free one"),
         )
-        .arg(Arg::new("log-json").long("log-json").action(ArgAction::SetTrue).help("Logs a JSON object a line"))
+        .arg(
+            Arg::new("log-json")
+                .long("log-json")
+                .action(ArgAction::SetTrue)
+                .help("Logs a JSON object a line"),
+        )
 }
 
 fn mcp() -> Command {

@@ -181,7 +181,10 @@ pub struct Loaded {
 
 impl Loaded {
     /// Reads `file` (where given it must be there) and the environment's `REEVE_A__B`.
-    pub fn read(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Self> {
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
         let text = match file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("the configuration {} cannot be read", file.display()))?,
@@ -189,7 +192,8 @@ impl Loaded {
         };
         let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
         // first the file alone, so that its mistakes are told with their lines
-        let config: Config = toml::from_str(&text).map_err(|error| anyhow::anyhow!(in_file(&name, &text, &error)))?;
+        let config: Config =
+            toml::from_str(&text).map_err(|error| anyhow::anyhow!(in_file(&name, &text, &error)))?;
         let mut loaded = Self { config, file: file.map(Path::to_owned), text };
         loaded.overlay(environment)?;
         Ok(loaded)
@@ -197,7 +201,9 @@ impl Loaded {
 
     /// Settings of the domain.
     pub fn settings(&self) -> Settings {
-        let spans = |group: &BTreeMap<String, Span>| group.iter().map(|(name, span)| (name.clone(), span.0)).collect();
+        let spans = |group: &BTreeMap<String, Span>| {
+            group.iter().map(|(name, span)| (name.clone(), span.0)).collect()
+        };
         let groups = |groups: &BTreeMap<String, BTreeMap<String, Span>>| {
             groups.iter().map(|(name, group)| (name.clone(), spans(group))).collect()
         };
@@ -225,7 +231,9 @@ impl Loaded {
         for name in groups.flat_map(BTreeMap::keys) {
             if !known.contains(&name.as_str()) {
                 let near = domain::error::nearest(name, known.iter().copied()).join(", ");
-                bail!("the configuration sets an interval of “{name}”, which is no collector; nearest: {near}");
+                bail!(
+                    "the configuration sets an interval of “{name}”, which is no collector; nearest: {near}"
+                );
             }
         }
         Ok(())
@@ -278,7 +286,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 fn set(table: &mut Table, path: &[String], text: &str) -> anyhow::Result<()> {
     let Some((name, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
-        let value = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut t| t.remove("value"));
+        let value =
+            toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut t| t.remove("value"));
         table.insert(name.clone(), value.unwrap_or_else(|| Value::String(text.to_owned())));
         return Ok(());
     }
@@ -301,7 +310,8 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_file_line_and_key() {
-        let error = read("listen = \"127.0.0.1:1\"\n\n[log]\nlevle = \"info\"\n", &[]).unwrap_err().to_string();
+        let error =
+            read("listen = \"127.0.0.1:1\"\n\n[log]\nlevle = \"info\"\n", &[]).unwrap_err().to_string();
         assert!(error.contains("config.toml:4: unknown field `levle`"), "{error}");
         let error = read("[retention]\nraw = \"30 days\"\n", &[]).unwrap_err().to_string();
         assert!(error.contains("config.toml:2:") && error.contains("30 days"), "{error}");
@@ -325,5 +335,32 @@ mod tests {
         let loaded = read("# mine\n\n[[devices]]\nname = \"nas\"\nhost = \"nas.lan\"\n", &[]).unwrap();
         let devices: Vec<(&str, usize)> = loaded.devices().map(|(d, line)| (d.name.as_str(), line)).collect();
         assert_eq!(devices, [("nas", 3)]);
+    }
+
+    #[test]
+    fn the_example_shows_every_setting_at_its_default() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config.example.toml");
+        let shown = Loaded::read(Some(&file), std::iter::empty()).unwrap();
+        for def in collectors::ALL {
+            let span = shown.config.polling.intervals.get(def.name).map(|span| span.0);
+            assert_eq!(span, Some(def.every), "{}", def.name);
+        }
+        let mut config = shown.config;
+        assert_eq!(config.polling.intervals.len(), collectors::ALL.len());
+        config.polling.intervals.clear();
+        assert_eq!(config, Config::default());
+
+        // what is commented out, because its default is nothing, must be right as well
+        let text = std::fs::read_to_string(&file).unwrap();
+        let is_setting = |line: &str| {
+            line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+        };
+        let uncommented: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).or(Some(line)))
+            .collect();
+        let all: Config = toml::from_str(&uncommented.join("\n")).unwrap();
+        assert_eq!(all.devices.len(), 1);
+        assert!(all.ssh.config.is_some() && !all.polling.types.is_empty() && !all.polling.devices.is_empty());
     }
 }

@@ -33,11 +33,6 @@ impl DataDir {
         &self.0
     }
 
-    /// The store.
-    pub fn database(&self) -> PathBuf {
-        self.0.join("reeve.db")
-    }
-
     /// Where the command line and local assistants speak to the server.
     pub fn socket(&self) -> PathBuf {
         self.0.join("reeve.sock")
@@ -71,7 +66,9 @@ impl DataDir {
                 file.read_to_string(&mut holder)?;
                 bail!("{} is in use by the process {}", self.0.display(), holder.trim())
             }
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+            }
         }
     }
 }

@@ -81,7 +81,11 @@ pub async fn watch_this_machine(store: &dyn Store) -> anyhow::Result<()> {
         return Ok(());
     }
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = hostname.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
+    let name: String = hostname
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .collect();
     let name = if check_name(&name).is_ok() { name } else { "this-machine".to_owned() };
     let device = Device {
         id: DeviceId(Uuid::new_v4()),

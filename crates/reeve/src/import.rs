@@ -52,7 +52,9 @@ pub async fn run(loaded: &Loaded, data: &DataDir, wishes: &Wishes) -> anyhow::Re
         candidates.retain(|candidate| wishes.hosts.iter().any(|host| host == candidate.device_name()));
     }
     if candidates.is_empty() {
-        say("no hosts were found in ~/.ssh/config or Tailscale; add one with: reeve add-device --host HOST\n");
+        say(
+            "no hosts were found in ~/.ssh/config or Tailscale; add one with: reeve add-device --host HOST\n",
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let operations = run::operations();
@@ -107,8 +109,12 @@ async fn approve(
     wishes: &Wishes,
 ) -> anyhow::Result<Result<(), Refusal>> {
     for row in rows(added).filter(|row| row["needs_approval"] == true) {
-        let (name, key) = (row["name"].as_str().unwrap_or_default(), row["host_key"].as_str().unwrap_or_default());
-        say(&format!("{name} at {} shows the host key\n  {key}\n", row["destination"].as_str().unwrap_or_default()));
+        let (name, key) =
+            (row["name"].as_str().unwrap_or_default(), row["host_key"].as_str().unwrap_or_default());
+        say(&format!(
+            "{name} at {} shows the host key\n  {key}\n",
+            row["destination"].as_str().unwrap_or_default()
+        ));
         let is_right = wishes.approves_keys || agrees("is this the machine's own key?")?;
         if !is_right {
             say(&format!("  it waits: reeve approve-host-key {name} {}\n", fingerprint(key)));

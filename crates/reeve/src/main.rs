@@ -61,8 +61,8 @@ async fn obey(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("restore", restore)) => {
             let copy: &std::path::PathBuf = restore.get_one("FILE").context("FILE is needed")?;
             let _lock = data.lock()?;
-            backends::store::restore(copy, &data.database()).await.map_err(wire::with_help)?;
-            say(&format!("restored {} from {}\n", data.database().display(), copy.display()));
+            backends::store::restore(copy, data.path()).map_err(wire::with_help)?;
+            say(&format!("restored {} from {}\n", data.path().display(), copy.display()));
             Ok(ExitCode::SUCCESS)
         }
         Some(("completions", completions)) => {

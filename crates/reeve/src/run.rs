@@ -117,9 +117,9 @@ pub async fn serve(loaded: &Loaded, data: &DataDir, listen: &str) -> anyhow::Res
 
 /// Refuses to listen anywhere but on loopback.
 async fn loopback(listen: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses = tokio::net::lookup_host(listen)
-        .await
-        .with_context(|| format!("“{listen}” is not an address and port; write one such as 127.0.0.1:8420"))?;
+    let mut addresses = tokio::net::lookup_host(listen).await.with_context(|| {
+        format!("“{listen}” is not an address and port; write one such as 127.0.0.1:8420")
+    })?;
     let address = addresses.next().with_context(|| format!("“{listen}” has no address"))?;
     anyhow::ensure!(
         address.ip().is_loopback(),
@@ -131,7 +131,9 @@ async fn loopback(listen: &str) -> anyhow::Result<SocketAddr> {
 }
 
 fn cannot_listen(address: SocketAddr) -> String {
-    format!("cannot listen on {address}; choose another port with --listen 127.0.0.1:PORT, or 0 for a free one")
+    format!(
+        "cannot listen on {address}; choose another port with --listen 127.0.0.1:PORT, or 0 for a free one"
+    )
 }
 
 fn open_socket(data: &DataDir) -> anyhow::Result<UnixListener> {
@@ -155,7 +157,11 @@ fn log_end(door: &str, result: domain::Result<()>) {
 fn greet(program: &Program, bound: SocketAddr, data: &DataDir) {
     println!("listening on http://{bound}");
     let devices = program.ports.fleet.devices();
-    let own = if devices.len() == 1 { "next: `reeve import` adds the hosts of ~/.ssh/config and Tailscale" } else { "" };
+    let own = if devices.len() == 1 {
+        "next: `reeve import` adds the hosts of ~/.ssh/config and Tailscale"
+    } else {
+        ""
+    };
     let next = match std::env::var_os("REEVE_DATA_DIR") {
         _ if own.is_empty() => format!("next: reeve overview --data-dir {}", data.path().display()),
         _ => format!("{own}; `reeve overview` shows the fleet; http://{bound}/api/docs the API"),

@@ -26,7 +26,7 @@ pub async fn ports(
 ) -> anyhow::Result<(Arc<Ports>, Arc<Machines>)> {
     let names: Vec<&str> = collectors::ALL.iter().map(|def| def.name).collect();
     loaded.check_collectors(&names)?;
-    let store: Arc<dyn Store> = backends::store::open(&data.database()).await.map_err(with_help)?;
+    let store: Arc<dyn Store> = backends::store::open(&data.path().to_string_lossy()).map_err(with_help)?;
     declared::settle(loaded, &*store).await?;
     declared::watch_this_machine(&*store).await?;
 

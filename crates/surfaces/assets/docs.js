@@ -162,7 +162,7 @@ const content = (method, path, operation) => {
 };
 
 const entry = (method, path, operation) => {
-  const parts = path.split(/(\{[^}]+\})/).map((part) => (part.startsWith("{") ? make("b", { text: part }) : part));
+  const parts = path.split("/").slice(1).flatMap((part) => [make("wbr"), "/", part.startsWith("{") ? make("b", { text: part }) : part]);
   const details = make("details", { class: "operation", id: operation.operationId },
     make("summary", {},
       make("span", { class: `method ${method}`, text: method.toUpperCase() }),

@@ -5,6 +5,8 @@ mod render;
 
 pub use render::{Rendered, render};
 
+use std::collections::BTreeSet;
+
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
@@ -12,7 +14,7 @@ use domain::operation::{Effect, OperationDef};
 use domain::{ErrorKind, Result};
 use serde_json::{Map, Value};
 
-use crate::schemas::{Field, Kind, first_sentence, folded};
+use crate::schemas::{Field, Kind, first_clause, first_sentence, folded};
 
 /// What was typed: which operation, with which input, told how.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +44,8 @@ pub fn command(operations: &[OperationDef]) -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Tells the answer as JSON, the same as over REST"),
         );
-    for (order, def) in by_toolset(operations).into_iter().enumerate() {
-        command = command.subcommand(subcommand(def).display_order(order));
+    for (order, named) in named(operations).into_iter().enumerate() {
+        command = command.subcommand(subcommand(&named).display_order(order));
     }
     command
 }
@@ -51,7 +53,9 @@ pub fn command(operations: &[OperationDef]) -> Command {
 /// The call that was typed; nothing where the subcommand is the program's own.
 pub fn parse(matches: &ArgMatches, operations: &[OperationDef]) -> Result<Option<Call>> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(None) };
-    let Some(def) = operations.iter().find(|def| dashed(&def.short) == name) else { return Ok(None) };
+    let Some(Named { def, .. }) = named(operations).into_iter().find(|named| named.name == name) else {
+        return Ok(None);
+    };
     let mut input = Map::new();
     for field in Field::all(def) {
         let Some(texts) = matches.get_many::<String>(field.name) else { continue };
@@ -102,8 +106,16 @@ pub fn exit_code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Grouped by toolset in the order of the list, those that are shown by default first.
-fn by_toolset(operations: &[OperationDef]) -> Vec<&OperationDef> {
+/// An operation under the names that it goes by here.
+struct Named<'a> {
+    def: &'a OperationDef,
+    name: String,
+    aliases: Vec<String>,
+}
+
+/// The operations grouped by toolset in the order of the list, those that are shown by default first. Each goes by its
+/// short name, or by its whole one where an operation before it took that; underscores may be typed too.
+fn named(operations: &[OperationDef]) -> Vec<Named<'_>> {
     let mut order: Vec<_> = Vec::new();
     for def in operations {
         if !order.contains(&def.toolset) {
@@ -113,19 +125,27 @@ fn by_toolset(operations: &[OperationDef]) -> Vec<&OperationDef> {
     order.sort_by_key(|toolset| !toolset.is_default());
     let mut sorted: Vec<&OperationDef> = operations.iter().collect();
     sorted.sort_by_key(|def| order.iter().position(|toolset| *toolset == def.toolset));
-    sorted
+    let mut taken = BTreeSet::from(["help".to_owned()]);
+    // All names first, so that no alias takes one.
+    let mut named: Vec<Named<'_>> = Vec::new();
+    for def in sorted {
+        let wished = [dashed(&def.short), dashed(&def.name)].into_iter().find(|name| !taken.contains(name));
+        let name = wished.unwrap_or_else(|| def.name.to_string());
+        taken.insert(name.clone());
+        named.push(Named { def, name, aliases: Vec::new() });
+    }
+    for Named { def, aliases, .. } in &mut named {
+        let wished = [def.short.to_string(), dashed(&def.name), def.name.to_string()];
+        aliases.extend(wished.into_iter().filter(|alias| taken.insert(alias.clone())));
+    }
+    named
 }
 
-fn subcommand(def: &OperationDef) -> Command {
-    let name = dashed(&def.short);
+fn subcommand(Named { def, name, aliases }: &Named<'_>) -> Command {
     let mut command = Command::new(name.clone())
-        .about(first_sentence(&def.description))
-        .long_about(folded(&def.description));
-    for alias in [def.short.to_string(), def.name.to_string(), dashed(&def.name)] {
-        if alias != name && !command.get_all_aliases().any(|known| known == alias) {
-            command = command.alias(alias);
-        }
-    }
+        .about(first_clause(&def.description))
+        .long_about(folded(&def.description))
+        .aliases(aliases.clone());
     if def.effect != Effect::Read {
         command = command.after_help(match def.effect {
             Effect::Destroy => "Destroys something that does not come back.",

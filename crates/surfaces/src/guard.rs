@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -64,15 +64,14 @@ pub async fn stand(State(names): State<Names>, request: Request, next: Next) -> 
 
 /// The whole body of a request, where it is small and comes soon.
 pub async fn read_body(body: Body) -> Result<Bytes, Failure> {
+    // Said beforehand to be too large, it need not arrive.
+    if body.size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(too_large());
+    }
     let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(body, LARGEST_BODY).collect()).await;
     match collected {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::from(Error::new(
-            ErrorKind::TooLarge,
-            "body_too_large",
-            format!("the request's body is larger than {LARGEST_BODY} bytes"),
-            "send less at once",
-        ))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Failure::from(Error::invalid(
             "body_broken",
             "the request's body did not arrive whole",
@@ -88,6 +87,11 @@ pub async fn read_body(body: Body) -> Result<Bytes, Failure> {
             StatusCode::REQUEST_TIMEOUT,
         )),
     }
+}
+
+fn too_large() -> Failure {
+    let message = format!("the request's body is larger than {LARGEST_BODY} bytes");
+    Failure::from(Error::new(ErrorKind::TooLarge, "body_too_large", message, "send less at once"))
 }
 
 fn check(names: &Names, request: &Request) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 mod portable;
 
-pub use portable::{portable_input, portable_output};
+pub use portable::portable_input;
 
 use domain::operation::{OperationDef, enum_values};
 use domain::{Error, Result};
@@ -207,6 +207,13 @@ pub fn first_sentence(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let end = line.find(". ").map_or(line, |end| &line[..end]);
     end.trim_end_matches('.').to_owned()
+}
+
+/// The first sentence of a text, up to its colon or semicolon: what fits in a list.
+pub fn first_clause(text: &str) -> String {
+    let sentence = first_sentence(text);
+    let end = sentence.find([':', ';']).unwrap_or(sentence.len());
+    sentence[..end].to_owned()
 }
 
 fn first_alternative(schema: &Value) -> Option<&Value> {

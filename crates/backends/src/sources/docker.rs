@@ -94,7 +94,10 @@ impl Engines {
         }
         let prefix = version.as_deref().and_then(prefix_of).unwrap_or_default();
         if answer.ok().is_some() {
-            self.prefixes.lock().unwrap_or_else(PoisonError::into_inner).insert(socket.to_owned(), prefix.clone());
+            self.prefixes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(socket.to_owned(), prefix.clone());
         }
         Ok(Ok(prefix))
     }
@@ -154,14 +157,22 @@ impl Engines {
         Ok(Link { sender, driver: driver.abort_handle() })
     }
 
-    async fn ask(&self, mut link: Link, socket: &str, path: &str, cap: usize) -> Result<(Answer, Option<String>), hyper::Error> {
-        let request = Request::get(path).header("host", "docker").header("user-agent", "reeve").body(Empty::new());
+    async fn ask(
+        &self,
+        mut link: Link,
+        socket: &str,
+        path: &str,
+        cap: usize,
+    ) -> Result<(Answer, Option<String>), hyper::Error> {
+        let request =
+            Request::get(path).header("host", "docker").header("user-agent", "reeve").body(Empty::new());
         let Ok(request) = request else {
             return Ok((Answer::without_output(Outcome::Refused, "this is no path of an API"), None));
         };
         link.sender.ready().await?;
         let response = link.sender.send_request(request).await?;
-        let version = response.headers().get("api-version").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let version =
+            response.headers().get("api-version").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = i32::from(response.status().as_u16());
         let (output, truncated) = body(response, cap).await?;
         if !truncated {

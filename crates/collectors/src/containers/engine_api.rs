@@ -151,14 +151,14 @@ pub(super) struct Image {
 #[serde(default)]
 pub(super) struct Stats {
     pub read: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub cpu_stats: CpuStats,
-    #[serde(deserialize_with = "or_default")]
-    pub memory_stats: MemoryStats,
-    #[serde(deserialize_with = "or_default")]
-    pub blkio_stats: BlkioStats,
-    #[serde(deserialize_with = "or_default")]
-    pub pids_stats: PidsStats,
+    #[serde(deserialize_with = "or_default", rename = "cpu_stats")]
+    pub cpu: CpuStats,
+    #[serde(deserialize_with = "or_default", rename = "memory_stats")]
+    pub memory: MemoryStats,
+    #[serde(deserialize_with = "or_default", rename = "blkio_stats")]
+    pub blkio: BlkioStats,
+    #[serde(deserialize_with = "or_default", rename = "pids_stats")]
+    pub pids: PidsStats,
     /// Absent where the container has no network of its own.
     pub networks: Option<BTreeMap<String, NetworkStats>>,
 }

@@ -256,7 +256,9 @@ impl Container {
             ports => ports,
         };
         Self {
-            name: Untrusted::new(listed.names.first().map_or(listed.id.as_str(), |name| name.trim_start_matches('/'))),
+            name: Untrusted::new(
+                listed.names.first().map_or(listed.id.as_str(), |name| name.trim_start_matches('/')),
+            ),
             id: listed.id.clone(),
             engine: engine.product.clone(),
             socket: engine.socket.clone(),
@@ -281,7 +283,9 @@ impl Container {
             mounts: details.mounts.into_iter().filter_map(mounted).collect(),
             labels: labels
                 .iter()
-                .map(|(name, value)| (domain::untrusted::clean(name), Untrusted::new(redact::value(name, value))))
+                .map(|(name, value)| {
+                    (domain::untrusted::clean(name), Untrusted::new(redact::value(name, value)))
+                })
                 .collect(),
             compose: compose::from_labels(labels),
             usage: None,
@@ -304,8 +308,16 @@ impl Container {
         samples.counter("container_cpu_usage_seconds_total", &labels, usage.cpu_seconds);
         samples.gauge("container_memory_working_set_bytes", &labels, number(usage.memory_bytes));
         samples.gauge("container_spec_memory_limit_bytes", &labels, number(usage.memory_limit_bytes));
-        samples.counter("container_network_receive_bytes_total", &labels, number(usage.network_receive_bytes));
-        samples.counter("container_network_transmit_bytes_total", &labels, number(usage.network_transmit_bytes));
+        samples.counter(
+            "container_network_receive_bytes_total",
+            &labels,
+            number(usage.network_receive_bytes),
+        );
+        samples.counter(
+            "container_network_transmit_bytes_total",
+            &labels,
+            number(usage.network_transmit_bytes),
+        );
         samples.counter("container_fs_reads_bytes_total", &labels, number(usage.block_read_bytes));
         samples.counter("container_fs_writes_bytes_total", &labels, number(usage.block_write_bytes));
         samples.gauge("container_processes", &labels, number(usage.process_count));
@@ -342,9 +354,14 @@ fn restart_policy(policy: engine_api::RestartPolicy) -> Option<String> {
 fn networks(networks: BTreeMap<String, Option<engine_api::Network>>) -> Vec<ContainerNetwork> {
     let with_prefix = |address: Option<String>, prefix: Option<u32>| {
         let address = address.filter(|address| !address.is_empty())?;
-        Some(Untrusted::new(prefix.map_or(address.clone(), |prefix| format!("{address}/{prefix}"))).to_string())
+        Some(
+            Untrusted::new(prefix.map_or(address.clone(), |prefix| format!("{address}/{prefix}")))
+                .to_string(),
+        )
     };
-    let word = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| Untrusted::new(text).to_string());
+    let word = |text: Option<String>| {
+        text.filter(|text| !text.is_empty()).map(|text| Untrusted::new(text).to_string())
+    };
     networks
         .into_iter()
         .map(|(name, network)| {

@@ -7,18 +7,18 @@ const NANOS_PER_SECOND: f64 = 1e9;
 
 impl Usage {
     /// What the engine counted; absent where it counted nothing, as for a container that ended meanwhile.
-    pub(super) fn new(stats: Stats, before: Option<&Self>) -> Option<Self> {
-        let nanos = stats.cpu_stats.cpu_usage.total_usage;
-        let memory_bytes = memory_without_cache(&stats);
+    pub(super) fn new(stats: &Stats, before: Option<&Self>) -> Option<Self> {
+        let nanos = stats.cpu.cpu_usage.total_usage;
+        let memory_bytes = memory_without_cache(stats);
         if nanos.unwrap_or(0) == 0 && memory_bytes.is_none() {
             return None;
         }
-        let limit = stats.memory_stats.limit.filter(|limit| *limit > 0);
+        let limit = stats.memory.limit.filter(|limit| *limit > 0);
         let networks = stats.networks.as_ref();
         let sum = |direction: fn(&super::engine_api::NetworkStats) -> u64| {
             networks.map(|networks| networks.values().map(direction).fold(0, u64::saturating_add))
         };
-        let blocks = stats.blkio_stats.io_service_bytes_recursive.as_deref();
+        let blocks = stats.blkio.io_service_bytes_recursive.as_deref();
         let mut usage = Self {
             cpu_ratio: None,
             cpu_seconds: nanos.map(|nanos| nanos as f64 / NANOS_PER_SECOND),
@@ -29,7 +29,7 @@ impl Usage {
             network_transmit_bytes: sum(|network| network.tx_bytes),
             block_read_bytes: blocks.map(|entries| bytes_of(entries, 'r')),
             block_write_bytes: blocks.map(|entries| bytes_of(entries, 'w')),
-            process_count: stats.pids_stats.current,
+            process_count: stats.pids.current,
             counted_at: moment(stats.read.as_deref()),
         };
         usage.cpu_ratio = before.and_then(|before| usage.cpu_ratio_since(before));
@@ -47,8 +47,8 @@ impl Usage {
 /// As `docker stats` has it: usage less the inactive part of the page cache, which each version of control groups calls by
 /// another name.
 fn memory_without_cache(stats: &Stats) -> Option<u64> {
-    let usage = stats.memory_stats.usage?;
-    let detail = &stats.memory_stats.stats;
+    let usage = stats.memory.usage?;
+    let detail = &stats.memory.stats;
     let cache = detail.total_inactive_file.or(detail.inactive_file).unwrap_or(0);
     Some(if cache < usage { usage - cache } else { usage })
 }
@@ -67,12 +67,13 @@ mod tests {
     use super::*;
 
     fn usage(json: &str, before: Option<&Usage>) -> Option<Usage> {
-        Usage::new(serde_json::from_str(json).unwrap(), before)
+        Usage::new(&serde_json::from_str(json).unwrap(), before)
     }
 
     #[test]
     fn memory_is_counted_without_the_inactive_page_cache_on_both_versions() {
-        let first = r#"{"memory_stats":{"usage":1000,"stats":{"total_inactive_file":300,"inactive_file":7}}}"#;
+        let first =
+            r#"{"memory_stats":{"usage":1000,"stats":{"total_inactive_file":300,"inactive_file":7}}}"#;
         let second = r#"{"memory_stats":{"usage":1000,"stats":{"inactive_file":400}}}"#;
         assert_eq!(usage(first, None).unwrap().memory_bytes, Some(700));
         assert_eq!(usage(second, None).unwrap().memory_bytes, Some(600));
@@ -81,7 +82,9 @@ mod tests {
     #[test]
     fn processor_time_is_compared_by_the_engines_own_stamps() {
         let at = |second: u32, nanos: u64| {
-            format!(r#"{{"read":"2026-11-20T05:00:{second:02}Z","cpu_stats":{{"cpu_usage":{{"total_usage":{nanos}}}}}}}"#)
+            format!(
+                r#"{{"read":"2026-11-20T05:00:{second:02}Z","cpu_stats":{{"cpu_usage":{{"total_usage":{nanos}}}}}}}"#
+            )
         };
         let before = usage(&at(0, 1_000_000_000), None).unwrap();
         assert_eq!(usage(&at(10, 6_000_000_000), Some(&before)).unwrap().cpu_ratio, Some(0.5));

@@ -21,27 +21,28 @@ pub(super) fn more_asks(answers: &Answers) -> Vec<Ask> {
     [LOCAL_ADDRESSES, ROUTES, ADDRESSES_6].map(Ask::file).into()
 }
 
-/// The addresses as `address/prefix`, loopback and ports of containers left out.
+/// The addresses as `address/prefix`, without loopback and networks that the machine made for its guests.
 pub(super) fn found(answers: &Answers) -> Vec<String> {
-    let mut found = match output(answers) {
-        Some(text) => text.lines().filter_map(ip_line).collect(),
-        None => {
-            let file = |path| answers.file_text(path).unwrap_or_default();
-            let mut found = addresses_4(&file(LOCAL_ADDRESSES), &file(ROUTES));
-            found.extend(file(ADDRESSES_6).lines().filter_map(address_6));
-            found
-        }
+    let mut found: Vec<String> = if let Some(text) = output(answers) {
+        text.lines().filter_map(ip_line).collect()
+    } else {
+        let file = |path| answers.file_text(path).unwrap_or_default();
+        let found = addresses_4(&file(LOCAL_ADDRESSES), &file(ROUTES));
+        found.into_iter().chain(file(ADDRESSES_6).lines().filter_map(address_6)).collect()
     };
     found.sort();
     found.dedup();
     found
 }
 
-/// Whether an interface is made by this machine for its guests: such addresses say nothing about who it is.
+/// Whether an interface is made by this machine for its guests: its addresses are the same on many machines and say
+/// nothing about which machine this is.
 pub(super) fn is_made_here(name: &str) -> bool {
-    ["veth", "docker", "br-", "virbr", "vnet", "tap", "ifb", "cni", "podman", "lxdbr", "lxcbr", "fwbr", "fwpr", "fwln"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    let prefixes =
+        ["veth", "docker", "virbr", "vnet", "ifb", "cni", "podman", "lxdbr", "lxcbr", "fwbr", "fwpr", "fwln"];
+    let is_network_id = |id: &str| id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit());
+    name.strip_prefix("br-").is_some_and(is_network_id)
+        || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn output(answers: &Answers) -> Option<std::borrow::Cow<'_, str>> {
@@ -62,7 +63,7 @@ fn ip_line(line: &str) -> Option<String> {
     };
     // a point-to-point address is written without its prefix
     let with_prefix = if address.contains('/') { address.to_owned() } else { format!("{address}/32") };
-    (is_address && name != "lo" && !name.starts_with("veth")).then_some(with_prefix)
+    (is_address && name != "lo" && !is_made_here(name)).then_some(with_prefix)
 }
 
 /// Local addresses of the routing table (`|-- 10.0.0.5` above `/32 host LOCAL`), each with the prefix of the network that
@@ -102,7 +103,7 @@ fn address_6(line: &str) -> Option<String> {
     let address = Ipv6Addr::from_bits(u128::from_str_radix(words.first()?, 16).ok()?);
     let prefix = u8::from_str_radix(words.get(2)?, 16).ok()?;
     let name = *words.get(5)?;
-    (name != "lo" && !name.starts_with("veth")).then(|| format!("{address}/{prefix}"))
+    (name != "lo" && !is_made_here(name)).then(|| format!("{address}/{prefix}"))
 }
 
 #[cfg(test)]
@@ -124,8 +125,15 @@ mod tests {
 
     #[test]
     fn ip_lines_of_both_makers_are_read() {
-        assert_eq!(ip_line("2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0\\ valid_lft forever").as_deref(), Some("10.0.0.5/24"));
-        assert_eq!(ip_line("9: ppp0    inet 10.9.0.2 peer 10.9.0.1/32 scope global ppp0").as_deref(), Some("10.9.0.2/32"));
+        assert_eq!(
+            ip_line("2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0\\ valid_lft forever")
+                .as_deref(),
+            Some("10.0.0.5/24")
+        );
+        assert_eq!(
+            ip_line("9: ppp0    inet 10.9.0.2 peer 10.9.0.1/32 scope global ppp0").as_deref(),
+            Some("10.9.0.2/32")
+        );
         assert_eq!(ip_line("1: lo    inet 127.0.0.1/8 scope host lo"), None);
         assert_eq!(ip_line("2: eth0: <UP> mtu 1500"), None);
     }

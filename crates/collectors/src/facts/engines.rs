@@ -132,7 +132,8 @@ fn learn_version(engine: &mut Engine, answer: &Answer) {
     let said: Version = serde_json::from_slice(&answer.output).unwrap_or_default();
     engine.version = said.version.map(|version| Untrusted::new(version).to_string());
     let components = said.components.unwrap_or_default();
-    let is_podman = |component: &Component| component.name.as_ref().is_some_and(|name| name.contains("Podman"));
+    let is_podman =
+        |component: &Component| component.name.as_ref().is_some_and(|name| name.contains("Podman"));
     if components.iter().any(is_podman) {
         "podman".clone_into(&mut engine.product);
     }
@@ -144,9 +145,13 @@ fn not_allowed(engine: &Engine, user: &str) -> Problem {
         format!("{user} may not use {}", engine.socket),
     );
     let help = if engine.product == "docker" {
-        format!("on the machine: sudo usermod -aG docker {user}; a new sign-in then has it (docker's group is as good as root)")
+        format!(
+            "on the machine: sudo usermod -aG docker {user}; a new sign-in then has it (docker's group is as good as root)"
+        )
     } else {
-        format!("sign in as root, or let {user} have an engine of their own: systemctl --user enable --now podman.socket")
+        format!(
+            "sign in as root, or let {user} have an engine of their own: systemctl --user enable --now podman.socket"
+        )
     };
     problem.help(help).about(&engine.socket)
 }

@@ -20,9 +20,10 @@ pub(super) fn refusal(answer: &Answer, facts: &Facts) -> Refusal {
             "sudo_not_allowed",
             format!("sudo does not let {user} run commands without a password"),
         ),
-        Outcome::TimedOut | Outcome::StillHanging => {
-            Problem::new("sudo_hangs", "sudo does not answer: it may wait for a directory server that is gone")
-        }
+        Outcome::TimedOut | Outcome::StillHanging => Problem::new(
+            "sudo_hangs",
+            "sudo does not answer: it may wait for a directory server that is gone",
+        ),
         _ => Problem::new("sudo_not_allowed", "sudo could not be run"),
     };
     let help = format!("{}; reeve doctor prints the commands that want root", sudoers_command(user, facts));

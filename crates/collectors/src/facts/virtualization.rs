@@ -76,15 +76,19 @@ fn hypervisor(answers: &Answers) -> Option<String> {
     }
     let cpuinfo = text(answers, "/proc/cpuinfo").unwrap_or_default();
     let emulated = cpuinfo.contains("QEMU Virtual CPU") || cpuinfo.contains("QEMU TCG");
-    if let Some((_, name)) = MAKERS.iter().find(|(maker, _)| vendor.contains(maker) || model.contains(maker)) {
+    if let Some((_, name)) = MAKERS.iter().find(|(maker, _)| vendor.contains(maker) || model.contains(maker))
+    {
         // QEMU's firmware is the same with the kernel's help and without
         let with_kernel = *name == "qemu" && !emulated && flags(&cpuinfo).is_some_and(is_guest);
         return Some(if with_kernel { "kvm" } else { name }.to_owned());
     }
-    if text(answers, "/proc/device-tree/hypervisor/compatible").is_some() || flags(&cpuinfo).is_some_and(is_guest) {
+    if text(answers, "/proc/device-tree/hypervisor/compatible").is_some()
+        || flags(&cpuinfo).is_some_and(is_guest)
+    {
         return Some("vm-other".to_owned());
     }
-    let says_nothing = flags(&cpuinfo).is_none() && vendor.is_empty() && text(answers, "/proc/device-tree/model").is_none();
+    let says_nothing =
+        flags(&cpuinfo).is_none() && vendor.is_empty() && text(answers, "/proc/device-tree/model").is_none();
     (!says_nothing).then(|| "none".to_owned())
 }
 

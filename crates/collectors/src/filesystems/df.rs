@@ -30,7 +30,7 @@ const DEADLINE_ALONE: Duration = Duration::from_secs(5);
 /// What to ask about these mounts together: one table of GNU's `df`, or two of any other.
 pub(super) fn counts_asks(facts: &Facts, mounts: &[&Mount]) -> Vec<Ask> {
     let df = |options: &[&str]| {
-        let places = mounts.iter().map(|mount| mount.mount_point.as_str());
+        let places = mounts.iter().map(|mount| mount.place.as_str());
         let ask = Ask::run(["df"].into_iter().chain(options.iter().copied()).chain(places)).may_hang();
         if mounts.len() == 1 { ask.deadline(DEADLINE_ALONE) } else { ask }
     };
@@ -49,13 +49,13 @@ pub(super) fn read_counts(facts: &Facts, answers: &Answers, mounts: &[&Mount]) -
         .collect();
     let is_gnu = facts.can(Capability::GnuDf);
     let counts = |mount: &&Mount| {
-        let place = mount.mount_point.as_str();
+        let place = mount.place.as_str();
         let counts = match tables.as_slice() {
             [table] if is_gnu => gnu_row(table, place)?,
             [bytes, inodes] => posix_rows(bytes, inodes, place)?,
             _ => return None,
         };
-        Some((mount.mount_point.clone(), counts))
+        Some((mount.place.clone(), counts))
     };
     mounts.iter().filter_map(counts).collect()
 }
@@ -112,8 +112,10 @@ mod tests {
 
     #[test]
     fn other_tables_count_in_blocks_of_1024() {
-        let bytes = "Filesystem 1024-blocks Used Available Capacity Mounted on\n//nas/my share 10 4 6 40% /mnt/x\n";
-        let inodes = "Filesystem Inodes Used Available Capacity Mounted on\n//nas/my share 7 3 4 43% /mnt/x\n";
+        let bytes =
+            "Filesystem 1024-blocks Used Available Capacity Mounted on\n//nas/my share 10 4 6 40% /mnt/x\n";
+        let inodes =
+            "Filesystem Inodes Used Available Capacity Mounted on\n//nas/my share 7 3 4 43% /mnt/x\n";
         let counts = posix_rows(bytes, inodes, "/mnt/x").unwrap();
         assert_eq!((counts.size_bytes, counts.used_bytes), (Some(10_240), Some(4_096)));
         assert_eq!((counts.inodes, counts.inodes_used), (Some(7), Some(3)));

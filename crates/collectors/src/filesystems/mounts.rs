@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::Storage;
+
 /// A mount.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mount {
     /// Where, as the kernel says it.
-    pub mount_point: String,
+    pub place: String,
     /// The part of the file system that is mounted here: `/` for all of it.
     root: String,
     /// What the kernel tells file systems apart by, `major:minor`.
@@ -20,14 +22,16 @@ pub(super) struct Mount {
 }
 
 const LOCAL: [&str; 18] = [
-    "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "vfat", "exfat", "ntfs", "ntfs3", "f2fs", "jfs", "reiserfs",
-    "bcachefs", "hfsplus", "nilfs2", "fuseblk", "ufs",
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "vfat", "exfat", "ntfs", "ntfs3", "f2fs", "jfs",
+    "reiserfs", "bcachefs", "hfsplus", "nilfs2", "fuseblk", "ufs",
 ];
 const NETWORK: [&str; 10] =
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "9p", "afs", "virtiofs"];
 /// File systems of programs that have no storage: what they show is elsewhere.
 const FUSE_WITHOUT_STORAGE: [&str; 6] =
     ["fuse.lxcfs", "fuse.gvfsd-fuse", "fuse.portal", "fuse.snapfuse", "fuse.archivemount", "fuse.rar2fs"];
+/// They join other file systems. Unraid's may call itself anything; its device is always `shfs`.
+const UNIONS: [&str; 6] = ["fuse.shfs", "shfs", "fuse.mergerfs", "mergerfs", "fuse.unionfs", "aufs"];
 const MEMORY: [&str; 3] = ["tmpfs", "ramfs", "rootfs"];
 /// Files that container engines mount into each container.
 const OF_CONTAINERS: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
@@ -38,24 +42,21 @@ const ENGINE_DIRECTORIES: [&str; 4] =
 impl Mount {
     /// Whether asking it can block although this machine is well.
     pub fn may_hang(&self) -> bool {
-        self.is_network() || self.is_union()
+        matches!(self.storage(), Storage::Network | Storage::Union)
     }
 
-    /// Whether another machine or a program answers for it.
-    pub fn is_network(&self) -> bool {
-        NETWORK.contains(&self.kind.as_str()) || self.kind.starts_with("fuse.") && !self.is_union()
-    }
-
-    /// Whether it joins other file systems.
-    pub fn is_union(&self) -> bool {
-        self.device == "shfs"
-            || ["fuse.shfs", "shfs", "fuse.mergerfs", "mergerfs", "fuse.unionfs", "aufs"]
-                .contains(&self.kind.as_str())
-    }
-
-    /// Whether it lives in memory.
-    pub fn is_memory(&self) -> bool {
-        !self.is_union() && MEMORY.contains(&self.kind.as_str())
+    /// Where its data is.
+    pub fn storage(&self) -> Storage {
+        let kind = self.kind.as_str();
+        if self.device == "shfs" || UNIONS.contains(&kind) {
+            Storage::Union
+        } else if NETWORK.contains(&kind) || kind.starts_with("fuse.") {
+            Storage::Network
+        } else if MEMORY.contains(&kind) {
+            Storage::Memory
+        } else {
+            Storage::Local
+        }
     }
 
     /// The ZFS pool of a dataset.
@@ -64,12 +65,15 @@ impl Mount {
     }
 
     fn is_wanted(&self) -> bool {
-        let place = self.mount_point.as_str();
-        let has_storage = LOCAL.contains(&self.kind.as_str())
-            || self.is_network() && !FUSE_WITHOUT_STORAGE.contains(&self.kind.as_str())
-            || self.is_union();
+        let place = self.place.as_str();
+        let has_storage = match self.storage() {
+            Storage::Local => LOCAL.contains(&self.kind.as_str()),
+            Storage::Network => !FUSE_WITHOUT_STORAGE.contains(&self.kind.as_str()),
+            Storage::Union => true,
+            Storage::Memory => false,
+        };
         // a machine may run from memory (Unraid) or be a container itself
-        let is_root = place == "/" && (self.is_memory() || self.kind == "overlay");
+        let is_root = place == "/" && (self.storage() == Storage::Memory || self.kind == "overlay");
         (has_storage || is_root)
             && !OF_CONTAINERS.contains(&place)
             && !ENGINE_DIRECTORIES.iter().any(|directory| place.starts_with(directory))
@@ -83,7 +87,7 @@ impl Mount {
 
     /// Of several mounts of one file system the best is that of all of it, then the one nearest to `/`.
     fn rank(&self) -> (bool, usize, &str) {
-        (self.root != "/", self.mount_point.len(), &self.mount_point)
+        (self.root != "/", self.place.len(), &self.place)
     }
 }
 
@@ -92,7 +96,7 @@ pub(super) fn wanted_mounts(mountinfo: &str) -> Vec<Mount> {
     let mut by_place: BTreeMap<String, Mount> = BTreeMap::new();
     // a later mount hides an earlier one at the same place
     for mount in mountinfo.lines().filter_map(parse) {
-        by_place.insert(mount.mount_point.clone(), mount);
+        by_place.insert(mount.place.clone(), mount);
     }
     let mut best: BTreeMap<String, Mount> = BTreeMap::new();
     for mount in by_place.into_values().filter(Mount::is_wanted) {
@@ -104,7 +108,7 @@ pub(super) fn wanted_mounts(mountinfo: &str) -> Vec<Mount> {
         }
     }
     let mut mounts: Vec<Mount> = best.into_values().collect();
-    mounts.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+    mounts.sort_by(|a, b| a.place.cmp(&b.place));
     mounts
 }
 
@@ -114,12 +118,12 @@ fn parse(line: &str) -> Option<Mount> {
     let (front, back) = line.split_once(" - ")?;
     let mut front = front.split(' ');
     let number = front.nth(2)?.to_owned();
-    let (root, mount_point, options) = (front.next()?, front.next()?, front.next()?);
+    let (root, place, options) = (front.next()?, front.next()?, front.next()?);
     let mut back = back.split(' ');
     let (kind, device, super_options) = (back.next()?, back.next()?, back.next().unwrap_or(""));
     let read_only = |options: &str| options.split(',').any(|option| option == "ro");
     Some(Mount {
-        mount_point: unescaped(mount_point),
+        place: unescaped(place),
         root: unescaped(root),
         number,
         device: unescaped(device),
@@ -131,7 +135,9 @@ fn parse(line: &str) -> Option<Mount> {
 /// The kernel writes space, tab, line feed and backslash as `\040` and so on.
 fn unescaped(text: &str) -> String {
     let mut plain = text.to_owned();
-    for (escape, character) in [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\043", "#"), (r"\134", "\\")] {
+    for (escape, character) in
+        [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\043", "#"), (r"\134", "\\")]
+    {
         plain = plain.replace(escape, character);
     }
     plain
@@ -142,7 +148,7 @@ mod tests {
     use super::*;
 
     fn places(mountinfo: &str) -> Vec<String> {
-        wanted_mounts(mountinfo).into_iter().map(|mount| mount.mount_point).collect()
+        wanted_mounts(mountinfo).into_iter().map(|mount| mount.place).collect()
     }
 
     #[test]
@@ -156,7 +162,8 @@ mod tests {
 
     #[test]
     fn subvolumes_of_btrfs_are_one_file_system() {
-        let mountinfo = "27 1 0:30 /@ / rw - btrfs /dev/sda2 rw\n28 27 0:31 /@home /home rw - btrfs /dev/sda2 rw\n";
+        let mountinfo =
+            "27 1 0:30 /@ / rw - btrfs /dev/sda2 rw\n28 27 0:31 /@home /home rw - btrfs /dev/sda2 rw\n";
         assert_eq!(places(mountinfo), ["/"]);
     }
 
@@ -164,7 +171,7 @@ mod tests {
     fn names_with_spaces_are_read_back() {
         let mountinfo = "30 1 8:1 / /mnt/my\\040disk ro,noatime shared:7 - vfat /dev/sda1 rw\n";
         let mounts = wanted_mounts(mountinfo);
-        assert_eq!(mounts[0].mount_point, "/mnt/my disk");
+        assert_eq!(mounts[0].place, "/mnt/my disk");
         assert!(mounts[0].is_read_only);
     }
 

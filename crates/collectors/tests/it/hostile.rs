@@ -26,7 +26,7 @@ fn changes() -> Vec<Change> {
         changes.push(Box::new(move |output| output.truncate(length)));
     }
     for seed in 1..12 {
-        let mut noise = Noise(seed * 0x9E37_79B9_7F4A_7C15);
+        let mut noise = Noise(0x9E37_79B9_7F4A_7C15 ^ seed);
         changes.push(Box::new(move |output| {
             for byte in output.iter_mut() {
                 if noise.next().is_multiple_of(20) {
@@ -36,20 +36,22 @@ fn changes() -> Vec<Change> {
         }));
     }
     // the largest numbers that fit, and ones that do not
-    for digits in ["18446744073709551615", "9223372036854775808", "99999999999999999999999", "-1", "4294967296"] {
+    for digits in
+        ["18446744073709551615", "9223372036854775808", "99999999999999999999999", "-1", "4294967296"]
+    {
         changes.push(Box::new(move |output| {
             let text = String::from_utf8_lossy(output).into_owned();
-            let mut changed = String::new();
+            let mut hostile = String::new();
             let mut is_inside = false;
             for character in text.chars() {
                 if !character.is_ascii_digit() {
-                    changed.push(character);
+                    hostile.push(character);
                 } else if !is_inside {
-                    changed.push_str(digits);
+                    hostile.push_str(digits);
                 }
                 is_inside = character.is_ascii_digit();
             }
-            *output = changed.into_bytes();
+            *output = hostile.into_bytes();
         }));
     }
     // fields in a row without what is between them

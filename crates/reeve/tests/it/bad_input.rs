@@ -48,7 +48,8 @@ fn who_comes_by_tcp_may_only_read() {
         server.send("POST", "/api/devices", &[("Content-Type", "application/json")], &body);
     }
     let audit = server.cli_json(&["audit"]);
-    let refused = audit["items"].as_array().unwrap().iter().filter(|row| row["outcome"] == "read_only").count();
+    let refused =
+        audit["items"].as_array().unwrap().iter().filter(|row| row["outcome"] == "read_only").count();
     assert_eq!(refused, 1);
 }
 
@@ -70,7 +71,8 @@ fn a_web_page_cannot_reach_it_through_a_browser() {
     }
     let own = format!("http://{}", server.address);
     assert_eq!(server.send("GET", "/api/devices", &[("Origin", &own)], "").status, 200);
-    let twice = format!("GET /api/devices HTTP/1.1\r\nHost: {}\r\nHost: evil.example\r\n\r\n", server.address);
+    let twice =
+        format!("GET /api/devices HTTP/1.1\r\nHost: {}\r\nHost: evil.example\r\n\r\n", server.address);
     assert!([400, 403].contains(&exchange(&server.address, twice.as_bytes()).status));
 }
 
@@ -99,7 +101,10 @@ fn a_malformed_configuration_is_told_with_file_line_and_key() {
         std::fs::write(&file, text).unwrap();
         let output = reeve(data.path()).args(["serve", "--config"]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(&format!("reeve.toml:{line}")) && said.contains(word), "{said}");
+        assert!(
+            !output.status.success() && said.contains(&format!("reeve.toml:{line}")) && said.contains(word),
+            "{said}"
+        );
     }
     let output = reeve(data.path()).args(["serve", "--config", "/no/such.toml"]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such.toml"));

@@ -111,7 +111,10 @@ fn a_stopped_container_engine_is_told_from_an_absent_one() {
     let _fault = Fault::on(&lab, "dockerd", "plain");
     let doctor = server.get_json("/api/devices/plain/diagnosis");
     let text = doctor.to_string();
-    assert!(text.contains("docker_not_running") || text.contains("nobody serves") || text.contains("not run"), "{text}");
+    assert!(
+        text.contains("docker_not_running") || text.contains("nobody serves") || text.contains("not run"),
+        "{text}"
+    );
     let absent = server.get_json("/api/devices/plain");
     assert_eq!(absent["status"], "online", "the machine itself answers");
 }
@@ -127,7 +130,8 @@ fn a_hung_mount_is_named_and_delays_nothing_else() {
     let memory = server.get_json("/api/devices/debian/memory?max_age_seconds=0&deadline_seconds=20");
     assert!(start.elapsed() < Duration::from_secs(4), "memory waits for nobody: {:?}", start.elapsed());
     assert_eq!(memory["stale"], false);
-    let filesystems = server.get_json("/api/devices/debian/filesystems?max_age_seconds=0&deadline_seconds=30");
+    let filesystems =
+        server.get_json("/api/devices/debian/filesystems?max_age_seconds=0&deadline_seconds=30");
     let named = filesystems["problems"].to_string();
     lab.hang_mount("debian", false);
     assert!(named.contains("/mnt/hung"), "{filesystems}");

@@ -53,7 +53,8 @@ fn memory_is_what_free_counts() {
         .collect();
     let value = &ours["value"];
     assert_eq!(value["total_bytes"].as_f64(), Some(line[0]));
-    for (field, theirs) in [("used_bytes", line[1]), ("shared_bytes", line[3]), ("available_bytes", line[5])] {
+    for (field, theirs) in [("used_bytes", line[1]), ("shared_bytes", line[3]), ("available_bytes", line[5])]
+    {
         let ours = value[field].as_f64().expect("it is told");
         // the machine works on between the two questions
         assert!(close(ours, theirs, 0.1) || (ours - theirs).abs() < 3e8, "{field}: {ours} and {theirs}");
@@ -64,12 +65,18 @@ fn memory_is_what_free_counts() {
 fn file_systems_are_what_df_counts() {
     let server = Server::start();
     let name = this_machine(&server);
-    let ours = server.get_json(&format!("/api/devices/{name}/filesystems?max_age_seconds=0&deadline_seconds=20"));
+    let ours =
+        server.get_json(&format!("/api/devices/{name}/filesystems?max_age_seconds=0&deadline_seconds=20"));
     let told = ours["value"]["filesystems"].as_array().expect("a list");
     let root = told.iter().find(|filesystem| filesystem["mount_point"] == "/").expect("the root is there");
     let theirs = run("df", &["-B1", "--output=size,used,avail", "/"]);
-    let line: Vec<f64> =
-        theirs.lines().nth(1).expect("a line").split_whitespace().map(|n| n.parse().expect("a number")).collect();
+    let line: Vec<f64> = theirs
+        .lines()
+        .nth(1)
+        .expect("a line")
+        .split_whitespace()
+        .map(|n| n.parse().expect("a number"))
+        .collect();
     assert_eq!(root["size_bytes"].as_f64(), Some(line[0]));
     for (field, theirs) in [("used_bytes", line[1]), ("available_bytes", line[2])] {
         let ours = root[field].as_f64().expect("it is told");
@@ -93,8 +100,12 @@ fn facts_are_what_the_machine_says_of_itself() {
     let facts = &info["facts"];
     assert_eq!(facts["kernel"].as_str(), Some(run("uname", &["-r"]).trim()));
     assert_eq!(facts["architecture"].as_str(), Some(run("uname", &["-m"]).trim()));
-    assert_eq!(facts["hardware"]["cpu_count"].as_u64().map(|n| n.to_string()), Some(run("nproc", &[]).trim().to_owned()));
-    let total: u64 = run("awk", &["/MemTotal/ {print $2 * 1024}", "/proc/meminfo"]).trim().parse().expect("a number");
+    assert_eq!(
+        facts["hardware"]["cpu_count"].as_u64().map(|n| n.to_string()),
+        Some(run("nproc", &[]).trim().to_owned())
+    );
+    let total: u64 =
+        run("awk", &["/MemTotal/ {print $2 * 1024}", "/proc/meminfo"]).trim().parse().expect("a number");
     assert_eq!(facts["hardware"]["memory_bytes"].as_u64(), Some(total));
 }
 
@@ -110,7 +121,9 @@ fn containers_are_what_docker_says() {
     });
     let theirs = run("docker", &["ps", "-aq"]);
     assert_eq!(containers["total"].as_u64(), Some(theirs.lines().count() as u64));
-    for container in ["lab-paused", "lab-created", "lab-exit0", "lab-exit2", "lab-killed", "lab-oom", "media-library-1"] {
+    for container in
+        ["lab-paused", "lab-created", "lab-exit0", "lab-exit2", "lab-killed", "lab-oom", "media-library-1"]
+    {
         let details = &server.get_json(&format!("/api/containers/{name}/{container}"))["container"];
         let inspected: Value = serde_json::from_str(&run("docker", &["inspect", container])).expect("JSON");
         let inspected = &inspected[0];
@@ -119,7 +132,11 @@ fn containers_are_what_docker_says() {
             assert_eq!(details["exit_code"], inspected["State"]["ExitCode"], "{container}");
         }
         assert_eq!(details["oom_killed"], inspected["State"]["OOMKilled"], "{container}");
-        assert_eq!(details["health"].as_str(), inspected["State"]["Health"]["Status"].as_str(), "{container}");
+        assert_eq!(
+            details["health"].as_str(),
+            inspected["State"]["Health"]["Status"].as_str(),
+            "{container}"
+        );
         assert_eq!(details["restart_count"], inspected["RestartCount"], "{container}");
     }
     let web = &server.get_json(&format!("/api/containers/{name}/shop_web_1"))["container"];
@@ -136,13 +153,17 @@ fn container_memory_is_what_docker_stats_shows() {
     let path = format!("/api/containers/{name}/shop_cache_1?max_age_seconds=0&deadline_seconds=20");
     let details = server.until("usage", SOON, |server| {
         let details = server.get(&path);
-        (details.status == 200 && details.json()["container"]["usage"]["memory_bytes"].is_number()).then(|| details.json())
+        (details.status == 200 && details.json()["container"]["usage"]["memory_bytes"].is_number())
+            .then(|| details.json())
     });
     let usage = &details["container"]["usage"];
     // `docker stats` rounds to four digits: 64MiB, 1.234MiB
     let shown = run("docker", &["stats", "--no-stream", "--format", "{{.MemUsage}}", "shop_cache_1"]);
     let (used, limit) = shown.trim().split_once(" / ").expect("used / limit");
-    assert!(close(usage["memory_limit_bytes"].as_f64().expect("a limit"), bytes(limit), 0.01), "{shown} {usage}");
+    assert!(
+        close(usage["memory_limit_bytes"].as_f64().expect("a limit"), bytes(limit), 0.01),
+        "{shown} {usage}"
+    );
     assert!(close(usage["memory_bytes"].as_f64().expect("use"), bytes(used), 0.2), "{shown} {usage}");
 }
 
@@ -170,7 +191,8 @@ fn no_secret_of_a_container_is_told_or_kept() {
     let inspected = run("docker", &["inspect", "lab-secrets", "shop_db_1", "shop_api_1"]);
     let planted = planted_secrets(&inspected);
     assert!(planted.len() >= 3, "the lab plants secrets: {planted:?}");
-    let mut told = String::from_utf8_lossy(&server.get(&format!("/api/devices/{name}/containers")).body).into_owned();
+    let mut told =
+        String::from_utf8_lossy(&server.get(&format!("/api/devices/{name}/containers")).body).into_owned();
     told += &String::from_utf8_lossy(&server.get(&format!("/api/devices/{name}/processes")).body);
     let (data, _) = server.stop();
     for file in std::fs::read_dir(data.path()).expect("the data directory").flatten() {
@@ -187,8 +209,17 @@ fn planted_secrets(inspected: &str) -> Vec<String> {
     let mut secrets = Vec::new();
     for container in &containers {
         let config = &container["Config"];
-        let pairs = config["Env"].as_array().into_iter().flatten().filter_map(Value::as_str).filter_map(|v| v.split_once('='));
-        let labels = config["Labels"].as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
+        let pairs = config["Env"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter_map(|v| v.split_once('='));
+        let labels = config["Labels"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
         let named = pairs.chain(labels).filter(|(name, _)| domain::redact::is_secret_name(name));
         secrets.extend(named.map(|(_, value)| value.to_owned()));
         let words = container["Args"].as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -11,7 +11,13 @@ const SOON: Duration = Duration::from_secs(60);
 
 fn row(server: &Server, name: &str) -> Value {
     let list = server.get_json("/api/devices?limit=500");
-    list["items"].as_array().into_iter().flatten().find(|row| row["name"] == name).cloned().unwrap_or_default()
+    list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|row| row["name"] == name)
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn is_read(row: &Value) -> bool {
@@ -37,7 +43,10 @@ fn three_machines_are_read_over_ssh() {
     assert_eq!(row(&server, "debian")["device_type"], "debian");
     let busybox = server.get_json("/api/devices/busybox");
     let capabilities = busybox["facts"]["capabilities"].as_array().cloned().unwrap_or_default();
-    assert!(!capabilities.contains(&json!("systemd")) && !capabilities.contains(&json!("gnu_df")), "{capabilities:?}");
+    assert!(
+        !capabilities.contains(&json!("systemd")) && !capabilities.contains(&json!("gnu_df")),
+        "{capabilities:?}"
+    );
     let containers = server.get_json("/api/containers?device=debian&limit=500&deadline_seconds=20");
     assert!(containers["total"].as_u64() > Some(10), "{}", containers["summary"]);
     let metrics = server.until("history", SOON, |server| {
@@ -80,7 +89,8 @@ fn hosts_are_imported_and_keys_approved_by_a_person() {
     });
     assert_eq!(pending["status"], "pending");
 
-    let wrong = server.cli(&["approve-host-key", "fresh", "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]);
+    let wrong =
+        server.cli(&["approve-host-key", "fresh", "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]);
     assert_eq!(wrong.status.code(), Some(5), "{}", String::from_utf8_lossy(&wrong.stderr));
     let fingerprint = text.split("SHA256:").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
     let approved = server.cli_json(&["approve-host-key", "fresh", &format!("SHA256:{fingerprint}")]);
@@ -90,7 +100,10 @@ fn hosts_are_imported_and_keys_approved_by_a_person() {
     let audit = server.cli_json(&["audit", "--verify", "true"]);
     let operations: Vec<&str> =
         audit["items"].as_array().unwrap().iter().filter_map(|row| row["operation"].as_str()).collect();
-    assert!(operations.contains(&"approve_host_key") && operations.contains(&"import_devices"), "{operations:?}");
+    assert!(
+        operations.contains(&"approve_host_key") && operations.contains(&"import_devices"),
+        "{operations:?}"
+    );
 }
 
 #[test]
@@ -99,7 +112,8 @@ fn devices_are_added_changed_linked_parted_and_removed() {
     let _held = lab.share("busybox");
     let server = Server::start_with(&lab.config(), &[]);
     let own = server.get_json("/api/devices")["items"][0]["name"].as_str().unwrap().to_owned();
-    let added = server.cli_json(&["add-device", "--host", "lab-busybox", "--name", "bb", "--tags", "odd,small"]);
+    let added =
+        server.cli_json(&["add-device", "--host", "lab-busybox", "--name", "bb", "--tags", "odd,small"]);
     assert_eq!(added["tags"], json!(["odd", "small"]));
     server.until("it is online", SOON, |server| (row(server, "bb")["status"] == "online").then_some(()));
 

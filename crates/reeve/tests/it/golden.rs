@@ -41,9 +41,12 @@ fn golden_help() {
         String::from_utf8_lossy(&output.stdout).replace(data.path().to_str().unwrap(), "DIR")
     };
     let main = help(&["--help"]);
-    let commands = main.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<String> =
-        commands.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).filter_map(|l| l.split_whitespace().next().map(str::to_owned)).collect();
+    let commands =
+        main.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<String> = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|l| l.split_whitespace().next().map(str::to_owned))
+        .collect();
     let mut text = main.clone();
     for name in names.iter().filter(|name| *name != "help") {
         text += &format!("\n\n$ reeve {name} --help\n{}", help(&[name, "--help"]));

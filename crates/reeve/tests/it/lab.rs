@@ -12,8 +12,10 @@ pub struct Lab {
 impl Lab {
     /// The lab; nothing and a word where it is not up. Where `REEVE_LAB_REQUIRED` is set, it must be up.
     pub fn find() -> Option<Self> {
-        let state = PathBuf::from(std::env::var("REEVE_LAB").unwrap_or_else(|_| "/var/tmp/reeve-lab".to_owned()));
-        let is_up = state.join("ssh_config").exists() && std::net::TcpStream::connect("127.0.0.1:22001").is_ok();
+        let state =
+            PathBuf::from(std::env::var("REEVE_LAB").unwrap_or_else(|_| "/var/tmp/reeve-lab".to_owned()));
+        let is_up =
+            state.join("ssh_config").exists() && std::net::TcpStream::connect("127.0.0.1:22001").is_ok();
         if is_up {
             return Some(Self { state });
         }
@@ -69,7 +71,11 @@ impl Lab {
 
     fn script(&self, name: &str, arguments: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lab").join(name);
-        let output = Command::new(script).args(arguments).env("REEVE_LAB", &self.state).output().expect("a script runs");
+        let output = Command::new(script)
+            .args(arguments)
+            .env("REEVE_LAB", &self.state)
+            .output()
+            .expect("a script runs");
         assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -77,7 +83,8 @@ impl Lab {
     pub fn ssh(&self, device: &str, command: &str) -> String {
         let config = self.file("ssh_config");
         let host = format!("lab-{device}");
-        let output = Command::new("ssh").arg("-F").arg(config).args([&host, command]).output().expect("ssh runs");
+        let output =
+            Command::new("ssh").arg("-F").arg(config).args([&host, command]).output().expect("ssh runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

@@ -30,7 +30,8 @@ fn a_stop_is_quick_and_a_restart_knows_what_was_known() {
     });
     let (data, took) = server.stop();
     assert!(took < Duration::from_secs(10), "{took:?}");
-    let output = reeve(data.path()).args(["memory", &name, "--max-age-seconds", "3600", "--json"]).output().unwrap();
+    let output =
+        reeve(data.path()).args(["memory", &name, "--max-age-seconds", "3600", "--json"]).output().unwrap();
     let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(seen["origin"], "cached", "{seen}");
 }

@@ -24,7 +24,10 @@ impl<'a> Session<'a> {
             "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } }
         }));
         let header = reply.head.lines().find(|line| line.to_lowercase().starts_with("mcp-session-id:"));
-        session.id = header.and_then(|line| line.split_once(": ")).map(|(_, id)| id.trim().to_owned()).unwrap_or_default();
+        session.id = header
+            .and_then(|line| line.split_once(": "))
+            .map(|(_, id)| id.trim().to_owned())
+            .unwrap_or_default();
         let answer = message(&reply.body);
         assert_eq!(answer["result"]["serverInfo"]["name"], "reeve", "{answer}");
         session.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
@@ -64,7 +67,11 @@ impl<'a> Session<'a> {
 /// The message of an answer, as JSON or as the last event of a stream.
 fn message(body: &[u8]) -> Value {
     let text = String::from_utf8_lossy(body);
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).rfind(|data| !data.is_empty());
+    let data = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .map(str::trim)
+        .rfind(|data| !data.is_empty());
     serde_json::from_str(data.unwrap_or(&text)).unwrap_or_default()
 }
 
@@ -82,8 +89,12 @@ fn the_default_tools_fit_into_four_thousand_tokens() {
             assert!(hints[hint].is_boolean(), "{}: {hint}", tool["name"]);
         }
     }
-    let names: Vec<&str> = tools.as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
-    assert!(!names.contains(&"approve_host_key") && !names.contains(&"remove_device"), "people's operations: {names:?}");
+    let names: Vec<&str> =
+        tools.as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
+    assert!(
+        !names.contains(&"approve_host_key") && !names.contains(&"remove_device"),
+        "people's operations: {names:?}"
+    );
 }
 
 #[test]
@@ -111,7 +122,10 @@ fn both_eras_get_the_same_answer() {
     ];
     let reply = server.send("POST", "/mcp", &headers, &body.to_string());
     let newer = message(&reply.body);
-    assert_eq!(newer["result"]["structuredContent"]["columns"], older["structuredContent"]["columns"], "{newer}");
+    assert_eq!(
+        newer["result"]["structuredContent"]["columns"], older["structuredContent"]["columns"],
+        "{newer}"
+    );
 }
 
 #[test]

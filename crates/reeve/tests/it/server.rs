@@ -91,8 +91,9 @@ impl Server {
         };
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let length = body.len();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
         exchange(&self.address, request.as_bytes())
     }
 
@@ -117,7 +118,11 @@ impl Server {
             if let Some(answer) = question(self) {
                 return answer;
             }
-            assert!(start.elapsed() < within, "{what}: not within {within:?}; {}", self.get_json("/api/overview"));
+            assert!(
+                start.elapsed() < within,
+                "{what}: not within {within:?}; {}",
+                self.get_json("/api/overview")
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }

@@ -79,8 +79,13 @@ fn listed(items: &[Value]) -> Option<String> {
     }
 }
 
-/// A small object of texts, as `name=value name=value`.
+/// A small object of texts, as `name=value name=value`; of a problem, its message.
 fn labels(fields: &Map<String, Value>) -> Option<String> {
+    if let (Some(Value::String(_)), Some(Value::String(message))) =
+        (fields.get("code"), fields.get("message"))
+    {
+        return Some(clean(message));
+    }
     let pair = |(name, value): (&String, &Value)| Some(format!("{}={}", clean(name), clean(value.as_str()?)));
     let pairs: Option<Vec<String>> = fields.iter().map(pair).collect();
     pairs.filter(|pairs| !pairs.is_empty()).map(|pairs| pairs.join(" "))

@@ -3,7 +3,6 @@
 use domain::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::schemas::portable_output;
 use crate::words;
 
 /// Whether an answer is a listing, known by its schema.
@@ -31,27 +30,22 @@ impl Shape {
         Self::Listing(row.map(|fields| fields.keys().cloned().collect()).unwrap_or_default())
     }
 
-    /// What answers look like when they have been told.
-    pub(super) fn schema(&self, output: &Map<String, Value>) -> Map<String, Value> {
-        if *self == Self::Object {
-            return portable_output(output);
-        }
-        let schema = json!({
-            "type": "object",
-            "properties": {
-                "summary": { "type": "string" },
-                "columns": { "type": "array", "items": { "type": "string" } },
-                "rows": { "type": "array", "items": { "type": "array", "items": {} } },
-                "problems": { "type": "array", "items": { "type": "object" } },
-                "next_cursor": { "type": "string" },
-                "total": { "type": "integer" },
-            },
-            "required": ["summary", "columns", "rows", "total"],
-        });
-        match schema {
-            Value::Object(schema) => schema,
-            _ => Map::new(),
-        }
+    /// What listings look like when they have been told. Of other answers nothing is said: every session pays for every
+    /// tool's schema, and their fields name themselves.
+    pub(super) fn schema(&self) -> Option<Map<String, Value>> {
+        let schema = match self {
+            Self::Object => return None,
+            Self::Listing(_) => json!({
+                "type": "object",
+                "properties": {
+                    "summary": { "type": "string" },
+                    "columns": { "type": "array", "items": { "type": "string" } },
+                    "rows": { "type": "array", "items": { "type": "array" } },
+                    "next_cursor": { "type": "string" },
+                },
+            }),
+        };
+        schema.as_object().cloned()
     }
 
     /// An answer as it is told at `now`.

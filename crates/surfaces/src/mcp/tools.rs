@@ -1,6 +1,7 @@
 //! Each operation as a tool: its schemas, its hints, and which clients are shown it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri};
 use domain::operation::{Effect, OperationDef, Toolset};
@@ -75,27 +76,30 @@ impl Shelf {
         self.0.values().filter(|entry| !entry.def.person).map(|entry| entry.def.name.as_ref())
     }
 
-    /// The tools of these toolsets, ordered by name.
-    pub(super) fn listed(&self, toolsets: &Toolsets) -> Vec<Tool> {
-        let entries = self.0.values().filter(|entry| !entry.def.person && toolsets.hold(entry.def.toolset));
+    /// The tools of these toolsets that may be called up to `ceiling`, ordered by name.
+    pub(super) fn listed(&self, toolsets: &Toolsets, ceiling: Effect) -> Vec<Tool> {
+        let entries = self.0.values().filter(|entry| {
+            let def = &entry.def;
+            !def.person && def.effect <= ceiling && toolsets.hold(def.toolset)
+        });
         entries.map(|entry| entry.tool.clone()).collect()
     }
 }
 
 impl Entry {
     fn new(def: &OperationDef) -> Self {
-        let output = def.output_inline();
-        let shape = Shape::of(&output);
-        let tool = Tool::new(def.name.clone(), description(def), portable_input(&def.input))
-            .with_raw_output_schema(shape.schema(&output).into())
+        let shape = Shape::of(&def.output_inline());
+        let mut tool = Tool::new(def.name.clone(), description(def), portable_input(&def.input))
             .with_annotations(annotations(def));
+        tool.output_schema = shape.schema().map(Arc::new);
         Self { def: def.clone(), tool, shape }
     }
 }
 
-/// The tools that a client of these toolsets is shown: for tests of their size and for the golden file.
+/// The tools that a client of these toolsets is shown who may do everything: for tests of their size and for the golden
+/// file.
 pub fn list(operations: &[OperationDef], toolsets: &Toolsets) -> Vec<Tool> {
-    Shelf::new(operations).listed(toolsets)
+    Shelf::new(operations).listed(toolsets, Effect::Destroy)
 }
 
 fn description(def: &OperationDef) -> String {

@@ -2,6 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use domain::listing::Page;
+use domain::operation::inline_schema;
+use schemars::JsonSchema as _;
+
 use super::folded;
 
 /// An input's schema in the portable subset.
@@ -10,8 +14,9 @@ pub fn portable_input(schema: &Map<String, Value>) -> Map<String, Value> {
         Value::Object(portable) => portable,
         _ => Map::new(),
     };
-    // The tool's own description says it; names of Rust types say nothing.
-    portable.remove("description");
+    // The tool's own description says it.
+    portable.shift_remove("description");
+    tell_paging_once(&mut portable);
     portable.insert("type".to_owned(), json!("object"));
     if !portable.contains_key("properties") {
         portable.insert("properties".to_owned(), json!({}));
@@ -19,24 +24,19 @@ pub fn portable_input(schema: &Map<String, Value>) -> Map<String, Value> {
     portable
 }
 
-/// An output's schema in the portable subset, one level deep: what a reader needs to choose fields, at a price in
-/// tokens that every session pays.
-pub fn portable_output(schema: &Map<String, Value>) -> Map<String, Value> {
-    let fields = schema.get("properties").and_then(Value::as_object);
-    let properties: Map<String, Value> =
-        fields.into_iter().flatten().map(|(name, schema)| (name.clone(), shallow(schema))).collect();
-    let mut portable = Map::new();
-    portable.insert("type".to_owned(), json!("object"));
-    if !properties.is_empty() {
-        portable.insert("properties".to_owned(), Value::Object(properties));
-    }
-    portable
-}
-
-fn shallow(schema: &Value) -> Value {
-    match simplified(schema).get("type") {
-        Some(name) => json!({ "type": name }),
-        None => json!({}),
+/// Every listing takes the fields of a page, and the server's instructions tell what they mean: each session would pay
+/// for it again with every listing.
+fn tell_paging_once(portable: &mut Map<String, Value>) {
+    let page = inline_schema(Page::json_schema);
+    let page = page.get("properties").and_then(Value::as_object);
+    let fields = portable.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, field) in fields.into_iter().flatten() {
+        let told = page.and_then(|page| page.get(name)).map(simplified);
+        if told.as_ref() == Some(field)
+            && let Some(kind) = told.as_ref().and_then(|told| told.get("type"))
+        {
+            *field = json!({ "type": kind });
+        }
     }
 }
 
@@ -57,13 +57,25 @@ fn simplified(schema: &Value) -> Value {
             "description" => json!(folded(value.as_str().unwrap_or_default())),
             "type" => not_null(value),
             "properties" => each(value),
-            "items" | "additionalProperties" if value.is_object() => simplified(value),
+            "items" | "additionalProperties" if value.is_object() => undescribed(simplified(value)),
             "anyOf" | "oneOf" | "allOf" => value.as_array().into_iter().flatten().map(simplified).collect(),
             _ => value.clone(),
         };
         portable.insert(name.clone(), value);
     }
     Value::Object(portable)
+}
+
+/// Fields inside a list's items or a map's values name themselves: their manual is in the `OpenAPI` document.
+fn undescribed(schema: Value) -> Value {
+    match schema {
+        Value::Object(schema) => {
+            let told = schema.into_iter().filter(|(name, value)| name != "description" || !value.is_string());
+            Value::Object(told.map(|(name, value)| (name, undescribed(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(undescribed).collect(),
+        other => other,
+    }
 }
 
 fn each(properties: &Value) -> Value {
@@ -130,20 +142,6 @@ mod tests {
                 "c": {"type": "array", "items": {"type": "string"}},
             }
         });
-        assert_eq!(Value::Object(portable), expected);
-    }
-
-    #[test]
-    fn an_output_is_told_one_level_deep() {
-        let schema = json!({"type": "object", "properties": {
-            "name": {"type": "string", "description": "x"},
-            "facts": {"anyOf": [{"type": "object", "properties": {"os": {"type": "string"}}}, {"type": "null"}]},
-            "any": true,
-        }});
-        let portable = portable_output(schema.as_object().expect("an object"));
-        let expected = json!({"type": "object", "properties": {
-            "name": {"type": "string"}, "facts": {"type": "object"}, "any": {}
-        }});
         assert_eq!(Value::Object(portable), expected);
     }
 }

@@ -54,6 +54,23 @@ fn what_is_typed_wrongly_is_told() {
 }
 
 #[test]
+fn a_short_name_that_is_taken_gives_way_to_the_whole_one() {
+    let mut operations = operations();
+    let mut other = operations[0].clone();
+    other.name = "get_things".into();
+    operations.push(other);
+    let command = cli::command(&operations);
+    let matches = command.try_get_matches_from(["reeve", "get-things"]).expect("it is known");
+    let call = cli::parse(&matches, &operations).expect("parsed").expect("an operation");
+    assert_eq!(call.operation, "get_things");
+    assert_eq!(typed(&["list_things"]), Ok(call_of("list_things")));
+}
+
+fn call_of(operation: &str) -> Call {
+    call(operation, json!({}), false)
+}
+
+#[test]
 fn help_is_the_manual_of_the_operation() {
     let mut command = cli::command(&operations());
     let weather = command.find_subcommand_mut("weather").expect("the subcommand");

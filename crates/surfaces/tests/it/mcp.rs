@@ -94,7 +94,7 @@ async fn the_older_era_initializes_lists_and_calls() {
 
     let session = Session::open(&toys).await;
     let listed = told(&session.send(&toys, PEER, "", &message(2, "tools/list", &json!({}))).await);
-    assert_eq!(names(&listed), ["add_thing", "get_weather", "list_things"]);
+    assert_eq!(names(&listed), ["get_weather", "list_things"]);
 
     let called =
         session.call(&toys, "list_things", json!({"limit": 2, "fields": "name,size_bytes,as_of"})).await;
@@ -180,7 +180,7 @@ async fn what_is_for_people_is_neither_shown_nor_done() {
             .send(&toys, PEER, "?toolsets=all", &message(2, "tools/list", &json!({})))
             .await,
     );
-    assert_eq!(names(&all), ["add_thing", "break_down", "get_weather", "hang", "list_things"]);
+    assert_eq!(names(&all), ["break_down", "get_weather", "hang", "list_things"]);
     let session = Session::open(&toys).await;
     let refused = session.call(&toys, "remove_thing", json!({"name": "anvil"})).await;
     assert_eq!(refused["result"]["structuredContent"]["code"], "person_needed");
@@ -267,6 +267,25 @@ async fn clients_that_accept_anything_are_served_and_malformed_messages_told() {
     assert_eq!(batch.json()["error"]["code"], -32_600);
 }
 
+#[tokio::test]
+async fn a_client_is_shown_what_it_may_call() {
+    let toys = Toys::new().await;
+    let list = message(2, "tools/list", &json!({}));
+    let answer = initialize(&toys, Peer::User(0)).await;
+    let session = Session { id: answer.header("mcp-session-id").to_owned() };
+    let listed = told(&session.send(&toys, Peer::User(0), "", &list).await);
+    assert_eq!(names(&listed), ["add_thing", "get_weather", "list_things"]);
+}
+
+#[test]
+fn paging_is_told_once_in_the_instructions() {
+    let tools = tool_list(&operations(), &Toolsets::default());
+    let things = tools.iter().find(|tool| tool.name == "list_things").expect("the tool");
+    let fields = &things.input_schema["properties"];
+    assert_eq!(fields["cursor"], json!({"type": "string"}));
+    assert!(fields["tags"]["description"].is_string());
+}
+
 #[test]
 fn tools_tell_all_hints_and_portable_schemas() {
     let tools = tool_list(&operations(), &Toolsets::named("all"));
@@ -281,7 +300,11 @@ fn tools_tell_all_hints_and_portable_schemas() {
         {
             assert!(!text.contains(rejected), "{}: {rejected} in {text}", tool.name);
         }
-        assert!(tool.output_schema.is_some());
+        assert_eq!(
+            tool.output_schema.is_some(),
+            tool.name == "list_things",
+            "listings say what they look like"
+        );
     }
     let weather = tools.iter().find(|tool| tool.name == "get_weather").expect("the tool");
     assert_eq!(weather.description.as_deref(), Some("Tells the weather at a place. As it was last seen."));

@@ -20,7 +20,9 @@ pub(super) fn read(ask: &Ask) -> Answer {
         Question::Files(pattern) => files(pattern, ask.cap_bytes),
         Question::Which(programs) => Answer::done(0, which(programs)),
         Question::Probe(paths) => Answer::done(0, probe(paths)),
-        Question::Run(_) | Question::Api { .. } => Answer::without_output(Outcome::Refused, "this is no file"),
+        Question::Run(_) | Question::Api { .. } => {
+            Answer::without_output(Outcome::Refused, "this is no file")
+        }
     };
     answer.took = began.elapsed();
     answer

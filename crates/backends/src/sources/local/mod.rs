@@ -54,13 +54,20 @@ impl LocalShell {
 
     /// Answers what can be read without a program, on one thread; the rest one after the other.
     async fn all(&self, asks: Vec<Ask>) -> Result<Vec<Answer>> {
-        let is_read = |ask: &Ask| matches!(ask.question, Question::File(_) | Question::Files(_) | Question::Which(_) | Question::Probe(_));
+        let is_read = |ask: &Ask| {
+            matches!(
+                ask.question,
+                Question::File(_) | Question::Files(_) | Question::Which(_) | Question::Probe(_)
+            )
+        };
         let to_read: Vec<Ask> = asks.iter().filter(|ask| is_read(ask)).cloned().collect();
         let mut read = self.read(to_read).await?.into_iter();
         let mut answers = Vec::with_capacity(asks.len());
         for ask in asks {
             let answer = match read.next_if_read(is_read(&ask)) {
-                Some(answer) if answer.outcome == Outcome::Denied && ask.root && !is_root() => self.program(&ask, None).await?,
+                Some(answer) if answer.outcome == Outcome::Denied && ask.root && !is_root() => {
+                    self.program(&ask, None).await?
+                }
                 Some(answer) => answer,
                 None => {
                     let _place = self.programs.acquire().await.map_err(|_| Error::cancelled())?;
@@ -221,10 +228,13 @@ impl Dial for LocalShell {
             Ok(match UnixStream::connect(Path::new(socket)).await {
                 Ok(stream) => Dialled::Open(Box::new(stream)),
                 Err(error) => match error.kind() {
-                    std::io::ErrorKind::NotFound => Dialled::Not(Outcome::Missing, format!("there is no socket {socket}")),
-                    std::io::ErrorKind::PermissionDenied => {
-                        Dialled::Not(Outcome::Denied, format!("{} may not use the socket {socket}", self.account.user))
+                    std::io::ErrorKind::NotFound => {
+                        Dialled::Not(Outcome::Missing, format!("there is no socket {socket}"))
                     }
+                    std::io::ErrorKind::PermissionDenied => Dialled::Not(
+                        Outcome::Denied,
+                        format!("{} may not use the socket {socket}", self.account.user),
+                    ),
                     _ => Dialled::Not(Outcome::Refused, format!("nobody serves {socket}: {error}")),
                 },
             })

@@ -167,6 +167,9 @@ impl Drop for Running {
         self.kill();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         // reaped when it ends, however long that takes
-        self.tasks.spawn_on(async move { drop(tokio::time::timeout(Duration::from_secs(60), child.wait()).await) }, &runtime);
+        self.tasks.spawn_on(
+            async move { drop(tokio::time::timeout(Duration::from_secs(60), child.wait()).await) },
+            &runtime,
+        );
     }
 }

@@ -114,7 +114,8 @@ fn files(asks: &[Ask], indices: &[usize], piece: &Piece, end: &End, said: &str) 
     let mut contents: Vec<Vec<u8>> = vec![Vec::new(); paths.len()];
     let mut current = 0;
     for line in piece.output.split_inclusive(|&byte| byte == b'\n') {
-        let belongs = |path: &str| line.strip_prefix(path.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+        let belongs =
+            |path: &str| line.strip_prefix(path.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
         let found = (current..paths.len()).find_map(|at| belongs(paths[at]).map(|rest| (at, rest)));
         if let Some((at, rest)) = found {
             current = at;
@@ -125,14 +126,16 @@ fn files(asks: &[Ask], indices: &[usize], piece: &Piece, end: &End, said: &str) 
     let mut remarks = end.remarks.chars();
     let mut answers = Vec::with_capacity(paths.len());
     for ((&index, path), mut output) in indices.iter().zip(paths).zip(contents) {
-        let words = said.lines().find_map(|line| line.split_once(&format!("{path}: ")).map(|(_, words)| words));
+        let words =
+            said.lines().find_map(|line| line.split_once(&format!("{path}: ")).map(|(_, words)| words));
         let words = words.unwrap_or_default();
         let remark = remarks.next().unwrap_or('-');
         let failed = !words.is_empty() && output.is_empty();
         let status = i32::from(failed);
         let outcome = file_outcome(&End { status, took, remarks: remark.to_string() }, words);
         let cap = asks[index].cap_bytes;
-        let truncated = output.len() > cap || piece.dropped > 0 && output.is_empty() && outcome == (Outcome::Done { status: 0 });
+        let truncated = output.len() > cap
+            || piece.dropped > 0 && output.is_empty() && outcome == (Outcome::Done { status: 0 });
         output.truncate(cap);
         answers.push((index, Answer { outcome, output, error: words.to_owned(), truncated, took }));
     }
@@ -164,12 +167,17 @@ mod tests {
         assert_eq!(answers[0].outcome, Outcome::Done { status: 0 });
         assert_eq!(answers[1].outcome, Outcome::Denied);
         assert_eq!(answers[2].outcome, Outcome::Missing);
-        assert_eq!((&answers[3].outcome, answers[3].error.as_str()), (&Outcome::Done { status: 1 }, "Input/output error"));
+        assert_eq!(
+            (&answers[3].outcome, answers[3].error.as_str()),
+            (&Outcome::Done { status: 1 }, "Input/output error")
+        );
     }
 
     #[test]
     fn what_sudo_refuses_is_denied_and_what_the_program_says_is_not() {
-        let outcome = |status, remarks: &str, output: &str, said: &str| run_outcome(&end(status, remarks), &piece(output), said);
+        let outcome = |status, remarks: &str, output: &str, said: &str| {
+            run_outcome(&end(status, remarks), &piece(output), said)
+        };
         assert_eq!(outcome(1, "r", "", "sudo: a password is required"), Outcome::Denied);
         assert_eq!(outcome(1, "r", "", "sudo: nvme: command not found"), Outcome::Missing);
         assert_eq!(outcome(127, "r", "", "/bin/sh: 9: sudo: not found"), Outcome::Denied);

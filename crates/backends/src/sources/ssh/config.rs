@@ -113,7 +113,10 @@ impl Config {
             return Err(Error::new(
                 domain::ErrorKind::Unsupported,
                 "ssh_proxy_command",
-                format!("ssh_config reaches “{}” by ProxyCommand ({command}), which Reeve does not run", target.host),
+                format!(
+                    "ssh_config reaches “{}” by ProxyCommand ({command}), which Reeve does not run",
+                    target.host
+                ),
                 "use ProxyJump in ~/.ssh/config, or set proxy_jump on the device",
             ));
         }
@@ -131,19 +134,23 @@ impl Config {
         };
         tokens.host_name = &host_name;
         let mut warnings = found.warnings;
-        let named: Vec<PathBuf> =
-            if target.identity_files.is_empty() { tokens.paths(&found.identity_files, &mut warnings) } else { tokens.paths(&target.identity_files, &mut warnings) };
+        let named: Vec<PathBuf> = if target.identity_files.is_empty() {
+            tokens.paths(&found.identity_files, &mut warnings)
+        } else {
+            tokens.paths(&target.identity_files, &mut warnings)
+        };
         let are_identities_named = !found.identity_files.is_empty() || !target.identity_files.is_empty();
         let defaults = || DEFAULT_KEYS.iter().map(|name| self.account.home.join(".ssh").join(name)).collect();
         let agent_socket = match found.identity_agent.as_deref() {
             None | Some("SSH_AUTH_SOCK") => self.account.agent_socket.clone(),
             Some(other) => tokens.paths(&[other.to_owned()], &mut warnings).into_iter().next(),
         };
-        let user_known_hosts = found.user_known_hosts.unwrap_or_else(|| {
-            vec!["~/.ssh/known_hosts".to_owned(), "~/.ssh/known_hosts2".to_owned()]
-        });
+        let user_known_hosts = found
+            .user_known_hosts
+            .unwrap_or_else(|| vec!["~/.ssh/known_hosts".to_owned(), "~/.ssh/known_hosts2".to_owned()]);
         let known_hosts = if self.account.known_hosts.is_empty() {
-            let system = found.global_known_hosts.unwrap_or_else(|| SYSTEM_KNOWN_HOSTS.map(String::from).to_vec());
+            let system =
+                found.global_known_hosts.unwrap_or_else(|| SYSTEM_KNOWN_HOSTS.map(String::from).to_vec());
             [tokens.paths(&user_known_hosts, &mut warnings), tokens.paths(&system, &mut warnings)].concat()
         } else {
             self.account.known_hosts.clone()
@@ -386,7 +393,8 @@ impl Tokens<'_> {
         let mut paths = Vec::new();
         for text in texts.iter().filter(|text| !text.eq_ignore_ascii_case("none")) {
             if text.contains('$') {
-                warnings.push(format!("ssh_config: “{text}” names an environment variable, which is not read"));
+                warnings
+                    .push(format!("ssh_config: “{text}” names an environment variable, which is not read"));
             } else {
                 paths.push(self.path(text));
             }

@@ -119,7 +119,10 @@ fn simple_matches_work_and_others_are_passed_over_with_a_warning() {
 fn jumps_are_read_in_order() {
     let jumps = Files::new("Host x\n ProxyJump ann@gate:2200,[fe80::1]:23,inner\n").resolve("x").jumps;
     let parts: Vec<_> = jumps.iter().map(|j| (j.host.as_str(), j.user.as_deref(), j.port)).collect();
-    assert_eq!(parts, [("gate", Some("ann"), Some(2200)), ("fe80::1", None, Some(23)), ("inner", None, None)]);
+    assert_eq!(
+        parts,
+        [("gate", Some("ann"), Some(2200)), ("fe80::1", None, Some(23)), ("inner", None, None)]
+    );
 }
 
 #[test]

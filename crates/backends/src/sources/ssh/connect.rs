@@ -76,7 +76,12 @@ impl Connector {
         }
     }
 
-    fn connect_via<'a>(&'a self, target: &'a SshTarget, look: &'a mut Look, depth: usize) -> BoxFuture<'a, Result<Line>> {
+    fn connect_via<'a>(
+        &'a self,
+        target: &'a SshTarget,
+        look: &'a mut Look,
+        depth: usize,
+    ) -> BoxFuture<'a, Result<Line>> {
         Box::pin(async move {
             let (destination, known) = self.look_up(target).await?;
             let (stream, via): (Box<dyn Stream>, _) = match destination.jumps.split_last() {
@@ -90,7 +95,9 @@ impl Connector {
             let guard = cut.clone().drop_guard();
             let mut handle = shake_hands(stream, cut.clone(), &destination, known, look).await?;
             let identities = self.identities(&destination).await?;
-            match tokio::time::timeout(SIGN_IN_DEADLINE, sign_in(&mut handle, &destination, &identities)).await {
+            match tokio::time::timeout(SIGN_IN_DEADLINE, sign_in(&mut handle, &destination, &identities))
+                .await
+            {
                 Ok(signed_in) => signed_in?,
                 Err(_) => return Err(failure::silent(&destination, "while we signed in")),
             }
@@ -100,7 +107,13 @@ impl Connector {
     }
 
     /// Connects to the last jump host, by way of those before it.
-    async fn jump(&self, last: &SshTarget, before: &[SshTarget], look: &mut Look, depth: usize) -> Result<Line> {
+    async fn jump(
+        &self,
+        last: &SshTarget,
+        before: &[SshTarget],
+        look: &mut Look,
+        depth: usize,
+    ) -> Result<Line> {
         if depth >= MOST_JUMPS {
             return Err(Error::unreachable(
                 "ssh_jump_failed",
@@ -145,8 +158,10 @@ impl Connector {
     async fn tcp(&self, destination: &Destination, look: &mut Look) -> Result<TcpStream> {
         let connecting = async {
             let host = (destination.host_name.as_str(), destination.port);
-            let addresses: Vec<_> =
-                tokio::net::lookup_host(host).await.map_err(|error| failure::unresolved(destination, error))?.collect();
+            let addresses: Vec<_> = tokio::net::lookup_host(host)
+                .await
+                .map_err(|error| failure::unresolved(destination, error))?
+                .collect();
             let share = deadline(destination) / u32::try_from(addresses.len().max(1)).unwrap_or(1);
             let mut last = None;
             for address in addresses {
@@ -169,7 +184,8 @@ impl Connector {
 }
 
 fn deadline(destination: &Destination) -> Duration {
-    let configured = destination.connect_timeout_seconds.filter(|&seconds| seconds > 0).map(Duration::from_secs);
+    let configured =
+        destination.connect_timeout_seconds.filter(|&seconds| seconds > 0).map(Duration::from_secs);
     configured.unwrap_or(CONNECT_DEADLINE).min(LONGEST_CONNECT_DEADLINE)
 }
 
@@ -214,7 +230,8 @@ async fn shake_hands(
     match result {
         Ok(Ok(handle)) => Ok(handle),
         Ok(Err(russh::Error::UnknownKey)) if seen.is_some() => {
-            Err(seen.map_or_else(Error::cancelled, |seen| failure::host_key(destination, &seen.key, seen.flaw)))
+            Err(seen
+                .map_or_else(Error::cancelled, |seen| failure::host_key(destination, &seen.key, seen.flaw)))
         }
         Ok(Err(error)) => Err(failure::handshake(destination, &first_words, error)),
         Err(_) if first_words.is_ssh() => Err(failure::silent(destination, "while keys were exchanged")),
@@ -243,7 +260,11 @@ fn client_config(known: &KnownKeys) -> client::Config {
         keepalive_max: KEEP_ALIVES_MISSED,
         preferred: Preferred {
             key: ordered.into(),
-            host_key_certificates: if known.has_authority() { usual.to_vec().into() } else { Vec::new().into() },
+            host_key_certificates: if known.has_authority() {
+                usual.to_vec().into()
+            } else {
+                Vec::new().into()
+            },
             ..Preferred::default()
         },
         ..client::Config::default()

@@ -48,7 +48,9 @@ impl Conversation {
     /// Listens until all is answered, or until `until`, or until `is_enough` says so after something came.
     pub async fn run(&mut self, until: Instant, mut is_enough: impl FnMut(&Self) -> bool) -> Ended {
         loop {
-            let Ok(message) = tokio::time::timeout_at(until, self.session.next()).await else { return Ended::Late };
+            let Ok(message) = tokio::time::timeout_at(until, self.session.next()).await else {
+                return Ended::Late;
+            };
             match message {
                 Some(ChannelMsg::Data { data }) => self.output.feed(&data),
                 Some(ChannelMsg::ExtendedData { data, ext: STANDARD_ERROR }) => self.errors.feed(&data),

@@ -11,7 +11,8 @@ use super::wire::FirstWords;
 /// The name does not resolve.
 pub(super) fn unresolved(destination: &Destination, error: io::Error) -> Error {
     let Destination { alias, host_name, .. } = destination;
-    let known = if destination.is_known { "" } else { ", and ~/.ssh/config of the server's user has no such host" };
+    let known =
+        if destination.is_known { "" } else { ", and ~/.ssh/config of the server's user has no such host" };
     Error::unreachable(
         "ssh_resolve",
         format!("the name “{host_name}” does not resolve{known}"),
@@ -94,13 +95,22 @@ pub(super) fn host_key(destination: &Destination, key: &ShownHostKey, flaw: Opti
     match key.verdict {
         KeyVerdict::Revoked => Error::unreachable(
             "host_key_revoked",
-            format!("{host} shows a host key that is marked @revoked in known_hosts: {algorithm} {fingerprint}"),
-            format!("do not connect; find out who answers there, and give {} a new host key", destination.alias),
+            format!(
+                "{host} shows a host key that is marked @revoked in known_hosts: {algorithm} {fingerprint}"
+            ),
+            format!(
+                "do not connect; find out who answers there, and give {} a new host key",
+                destination.alias
+            ),
         ),
         KeyVerdict::Changed => Error::unreachable(
             "host_key_changed",
-            format!("the host key of {host} has changed: it shows {algorithm} {fingerprint}. Somebody may be in between, or the machine was installed anew{certificate}"),
-            format!("compare with: {look}. Only where they are equal: ssh-keygen -R '{host}', and approve the new key"),
+            format!(
+                "the host key of {host} has changed: it shows {algorithm} {fingerprint}. Somebody may be in between, or the machine was installed anew{certificate}"
+            ),
+            format!(
+                "compare with: {look}. Only where they are equal: ssh-keygen -R '{host}', and approve the new key"
+            ),
         ),
         KeyVerdict::Unknown | KeyVerdict::Trusted => Error::unreachable(
             "host_key_unknown",
@@ -173,7 +183,9 @@ pub(super) fn command_refused(destination: &Destination, said: &str) -> Error {
     Error::unreachable(
         "ssh_command_refused",
         format!("{user} may sign in on {host_name} and not run /bin/sh: {said}"),
-        format!("look for a login shell like nologin (getent passwd {user}) or a command=\"…\" in its ~/.ssh/authorized_keys"),
+        format!(
+            "look for a login shell like nologin (getent passwd {user}) or a command=\"…\" in its ~/.ssh/authorized_keys"
+        ),
     )
 }
 

@@ -64,7 +64,16 @@ impl Reader {
     pub fn new(word: &str, caps: Vec<usize>) -> Self {
         let pieces = vec![Piece::default(); caps.len()];
         let mark = format!("\n{word} ").into_bytes();
-        Self { mark, caps, waiting: Vec::new(), pieces, current: None, noise: Vec::new(), is_framed: false, is_over: false }
+        Self {
+            mark,
+            caps,
+            waiting: Vec::new(),
+            pieces,
+            current: None,
+            noise: Vec::new(),
+            is_framed: false,
+            is_over: false,
+        }
     }
 
     /// Takes what came.
@@ -117,7 +126,8 @@ impl Reader {
 
     /// What came after the last frame.
     pub fn into_remainder(mut self) -> Vec<u8> {
-        let mut rest = self.current_piece().map(|piece| std::mem::take(&mut piece.output)).unwrap_or_default();
+        let mut rest =
+            self.current_piece().map(|piece| std::mem::take(&mut piece.output)).unwrap_or_default();
         rest.append(&mut self.waiting);
         rest
     }
@@ -134,7 +144,10 @@ impl Reader {
 
     fn take(&mut self, bytes: &[u8]) {
         const LONGEST_NOISE_BYTES: usize = 2048;
-        let (kept, cap) = match self.current.and_then(|current| Some((self.pieces.get_mut(current)?, self.caps.get(current)?))) {
+        let (kept, cap) = match self
+            .current
+            .and_then(|current| Some((self.pieces.get_mut(current)?, self.caps.get(current)?)))
+        {
             Some((piece, cap)) => {
                 let room = cap.saturating_sub(piece.output.len());
                 piece.dropped += bytes.len().saturating_sub(room);

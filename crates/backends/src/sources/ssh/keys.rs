@@ -111,13 +111,18 @@ impl Flaw {
             ),
             FlawKind::Unreadable => Error::unreachable(
                 "ssh_key_unreadable",
-                format!("the key file {path} for {} may not be read by the user Reeve runs as", destination.alias),
+                format!(
+                    "the key file {path} for {} may not be read by the user Reeve runs as",
+                    destination.alias
+                ),
                 format!("let that user read it: sudo chown REEVE_USER {path} && sudo chmod 600 {path}"),
             ),
             FlawKind::NeedsPassphrase => Error::unreachable(
                 "ssh_key_passphrase",
                 format!("the key {path} for {} needs its passphrase", destination.alias),
-                format!("load it into the agent with: ssh-add {path}; or name a file with the passphrase as passphrase_file"),
+                format!(
+                    "load it into the agent with: ssh-add {path}; or name a file with the passphrase as passphrase_file"
+                ),
             ),
             FlawKind::WrongPassphrase => Error::unreachable(
                 "ssh_key_passphrase",
@@ -151,7 +156,10 @@ fn read_passphrase(path: &Path) -> Result<Secret<String>, Flaw> {
 }
 
 /// A key; where it cannot be opened, its public half if that is known, and the flaw.
-fn read_identity(path: &Path, passphrase: Option<&Secret<String>>) -> Result<Identity, (Option<PublicKey>, Flaw)> {
+fn read_identity(
+    path: &Path,
+    passphrase: Option<&Secret<String>>,
+) -> Result<Identity, (Option<PublicKey>, Flaw)> {
     let text = match read_text(path) {
         Ok(text) => text,
         // the agent may hold a key whose file is elsewhere
@@ -195,9 +203,10 @@ fn public_beside(path: &Path) -> Option<PublicKey> {
 }
 
 fn certificates(identity: &Identity, destination: &Destination) -> Vec<Certificate> {
-    let beside = [with_suffix(&identity.path, "-cert.pub"), PathBuf::from(
-        identity.path.to_string_lossy().trim_end_matches(".pub").to_owned() + "-cert.pub",
-    )];
+    let beside = [
+        with_suffix(&identity.path, "-cert.pub"),
+        PathBuf::from(identity.path.to_string_lossy().trim_end_matches(".pub").to_owned() + "-cert.pub"),
+    ];
     let mut found: Vec<Certificate> = Vec::new();
     for path in destination.certificate_files.iter().chain(&beside) {
         let Ok(certificate) = load_openssh_certificate(path) else { continue };

@@ -9,8 +9,7 @@ use crate::sources::ssh::config::Config;
 
 const ONE: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIMAU5/jqIUf90XCi30PsMDT3lNVjmaubLcZV0O6bSbDf";
 const TWO: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIF59+m0FRxwH6CmYay/5aLMqEshvHum/B+5F0R2Uab6+";
-const ECDSA: &str =
-    "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDikl1Um7TrPHPBLK5mCU+ljnwaLGszEGZogE2lPEVN2rwHYydrhUJjMmQeTqFT7TtZVz/lOGlDlwJHfmnGTaqg=";
+const ECDSA: &str = "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDikl1Um7TrPHPBLK5mCU+ljnwaLGszEGZogE2lPEVN2rwHYydrhUJjMmQeTqFT7TtZVz/lOGlDlwJHfmnGTaqg=";
 
 fn destination(host: &str, port: u16) -> Destination {
     let account = Account {
@@ -97,7 +96,11 @@ fn approvals_stand_beside_the_files() {
     let file = format!("nas ssh-ed25519 {TWO}\n");
     assert_eq!(of(&file, &[approval("nas", ONE)], ONE), KeyVerdict::Changed, "the file knows another one");
     let ecdsa = format!("nas ecdsa-sha2-nistp256 {ECDSA}\n");
-    assert_eq!(of(&ecdsa, &[approval("nas", ONE)], ONE), KeyVerdict::Trusted, "a key of another type is no change");
+    assert_eq!(
+        of(&ecdsa, &[approval("nas", ONE)], ONE),
+        KeyVerdict::Trusted,
+        "a key of another type is no change"
+    );
 }
 
 #[test]
@@ -112,5 +115,8 @@ fn known_types_are_asked_for_first() {
 
 #[test]
 fn nonsense_lines_are_passed_over() {
-    assert_eq!(verdict("nas\nnas x y\n@revoked\n|1|a|b ssh-ed25519 c\n\u{0}", "nas", 22, ONE), KeyVerdict::Unknown);
+    assert_eq!(
+        verdict("nas\nnas x y\n@revoked\n|1|a|b ssh-ed25519 c\n\u{0}", "nas", 22, ONE),
+        KeyVerdict::Unknown
+    );
 }

@@ -38,9 +38,12 @@ pub(super) fn batch(asks: &[Ask], word: &str) -> Script {
     let mut text = prologue(word, asks.iter().any(|ask| ask.root));
     let mut parts = Vec::new();
     if !together.is_empty() {
-        let paths: Vec<String> = together.iter().filter_map(|&index| path_of(&asks[index])).map(quoted).collect();
+        let paths: Vec<String> =
+            together.iter().filter_map(|&index| path_of(&asks[index])).map(quoted).collect();
         let paths = paths.join(" ");
-        text += &format!("b 0\ngrep -aH '' -- {paths} </dev/null\nz=$?;for f in {paths};do x \"$f\";done\nd $z\n");
+        text += &format!(
+            "b 0\ngrep -aH '' -- {paths} </dev/null\nz=$?;for f in {paths};do x \"$f\";done\nd $z\n"
+        );
         parts.push(Part::Files(together.clone()));
     }
     for (index, ask) in asks.iter().enumerate().filter(|(index, _)| !together.contains(index)) {
@@ -57,8 +60,8 @@ pub(super) fn alone(ask: &Ask, word: &str) -> Script {
     let mut text = prologue(word, ask.root);
     text += "exec 3<&0 </dev/null\nb 0\n";
     text += &format!("{{ {}\n}} 3<&- & c=$!\n", body(ask, Mode::Alone));
-    // sshd makes each command the leader of its own process group; where it is not, at least the program ends
-    text += "( read -r q <&3;kill -9 -$$ || kill -9 $c $$ ) >/dev/null 2>&1 & w=$!\n";
+    // sshd makes each command the leader of its own process group; elsewhere at least the program itself ends
+    text += "( read -r q <&3;kill -9 $c;kill -9 -$$||kill -9 $$ ) >/dev/null 2>&1 & w=$!\n";
     text += "q=;read -r q 2>/dev/null </proc/$c/stat\nprintf '\\n%s p %s\\n' $N \"$q\"\n";
     text += "wait $c\nd $?\nl\nkill -9 $w\nexit 0\n}\n";
     Script { text, parts: vec![Part::One(0)], is_stopped_by_end: true }
@@ -68,7 +71,8 @@ pub(super) fn alone(ask: &Ask, word: &str) -> Script {
 pub(super) fn dial(socket: &str, word: &str) -> Script {
     let address = quoted(&format!("unix://{socket}"));
     let command = format!("DOCKER_HOST={address} exec docker system dial-stdio");
-    let text = format!("{}command -v docker >/dev/null||exit 127\nb 0;{command}\n}}\n", prologue(word, false));
+    let text =
+        format!("{}command -v docker >/dev/null||exit 127\nb 0;{command}\n}}\n", prologue(word, false));
     Script { text, parts: vec![Part::One(0)], is_stopped_by_end: true }
 }
 
@@ -128,7 +132,11 @@ fn body(ask: &Ask, mode: Mode) -> String {
         Question::File(path) => {
             let path = quoted(path);
             let program = format!("head -c {} -- {path}", ask.cap_bytes.saturating_add(1));
-            if ask.root { run_as_root(&program, "head", exec) } else { format!("x {path};{exec}{program} </dev/null") }
+            if ask.root {
+                run_as_root(&program, "head", exec)
+            } else {
+                format!("x {path};{exec}{program} </dev/null")
+            }
         }
         // not quoted, so that the shell expands it: hence the few characters that `checked` lets through
         Question::Files(pattern) => match checked(pattern) {
@@ -159,7 +167,9 @@ fn run(command: &str, program: &str, exec: &str) -> String {
 }
 
 fn run_as_root(command: &str, program: &str, exec: &str) -> String {
-    let asked = format!("m=${{S:+r}};if [ \"$S\" ]||command -v {program} >/dev/null;then {exec}$S {command} </dev/null");
+    let asked = format!(
+        "m=${{S:+r}};if [ \"$S\" ]||command -v {program} >/dev/null;then {exec}$S {command} </dev/null"
+    );
     format!("{asked}\nelse m=m;{exec}false;fi")
 }
 

@@ -15,15 +15,24 @@ const WORD: &str = "b5c1f4d6a3e84bb0a7c2c6e1d2f30718";
 
 /// The shells that stand behind some machine's `/bin/sh`.
 fn shells() -> Vec<Vec<&'static str>> {
-    let known = [vec!["sh", "-s"], vec!["dash", "-s"], vec!["bash", "--posix", "-s"], vec!["busybox", "sh", "-s"], vec!["ksh", "-s"], vec!["mksh", "-s"], vec!["yash", "-s"]];
-    let is_here = |program: &str| ["/bin", "/usr/bin"].iter().any(|folder| std::path::Path::new(folder).join(program).exists());
+    let known = [
+        vec!["sh", "-s"],
+        vec!["dash", "-s"],
+        vec!["bash", "--posix", "-s"],
+        vec!["busybox", "sh", "-s"],
+        vec!["ksh", "-s"],
+        vec!["mksh", "-s"],
+        vec!["yash", "-s"],
+    ];
+    let is_here = |program: &str| {
+        ["/bin", "/usr/bin"].iter().any(|folder| std::path::Path::new(folder).join(program).exists())
+    };
     known.into_iter().filter(|argv| is_here(argv[0])).collect()
 }
 
 fn start(argv: &[&str]) -> Child {
     Command::new(argv[0])
         .args(&argv[1..])
-        .env("PATH", "/nowhere")
         .env("LC_ALL", "de_DE.UTF-8")
         .env("PATH", SAFE_PATH)
         .stdin(Stdio::piped())
@@ -66,7 +75,8 @@ fn converse(argv: &[&str], script: &Script, asks: &[Ask], noise: &[u8]) -> Vec<A
 
 fn files() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, content: &[u8]| std::fs::write(folder.path().join(name), content).expect("written");
+    let write =
+        |name: &str, content: &[u8]| std::fs::write(folder.path().join(name), content).expect("written");
     write("plain", b"one\ntwo\n");
     write("no newline", b"end");
     write("empty", b"");
@@ -95,7 +105,7 @@ fn every_shell_gives_the_same_answers() {
         Ask::run(["cat"]),
         Ask::which(["cat", "no-such-program"]),
         Ask::probe([path("plain"), path("folder"), path("missing")]),
-        Ask::files(format!("{}/[a-p]*a*n*", folder.path().display())),
+        Ask::files(format!("{}/[bp]*a*", folder.path().display())),
         Ask::files("/no/such/*"),
         Ask::files("/tmp/$(touch x)"),
         Ask::run(["sh", "-c", "exit 3"]).root(),
@@ -118,7 +128,11 @@ fn every_shell_gives_the_same_answers() {
         assert_eq!((text(10).as_str(), &answers[10].outcome), ("", &done(0)), "{shell:?}: input is empty");
         assert!(text(11).ends_with("/cat\n") && text(11).starts_with('/'), "{shell:?}: {}", text(11));
         assert_eq!(text(12), format!("frw {}\ndrw {}\n", path("plain"), path("folder")), "{shell:?}");
-        assert!(text(13).contains("/plain:one\n") && text(13).contains("/binary:a"), "{shell:?}: {}", text(13));
+        assert!(
+            text(13).contains("/plain:one\n") && text(13).contains("/binary:a"),
+            "{shell:?}: {}",
+            text(13)
+        );
         assert_eq!(answers[14].outcome, Outcome::Missing, "{shell:?}");
         assert_eq!(answers[15].outcome, Outcome::Refused, "{shell:?}");
         let is_root = rustix::process::geteuid().is_root();

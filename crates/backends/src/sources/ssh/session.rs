@@ -106,7 +106,10 @@ impl Connection {
         opening.await.unwrap_or_else(|_| Err(Error::cancelled()))
     }
 
-    async fn open_forward(&self, path: String) -> Result<Option<Held<ChannelStream<Msg>, OwnedSemaphorePermit>>> {
+    async fn open_forward(
+        &self,
+        path: String,
+    ) -> Result<Option<Held<ChannelStream<Msg>, OwnedSemaphorePermit>>> {
         let permit = self.permit().await?;
         match self.line.handle.channel_open_direct_streamlocal(path).await {
             Ok(channel) => Ok(Some(Held::new(channel.into_stream(), permit))),
@@ -126,11 +129,7 @@ impl Connection {
     fn session(&self, channel: Channel<Msg>, permit: OwnedSemaphorePermit) -> Session {
         self.sessions.open.fetch_add(1, Ordering::Relaxed);
         let counted = Counted { sessions: Arc::clone(&self.sessions), _permit: permit };
-        Session {
-            open: Some((channel, counted)),
-            tasks: self.tasks.clone(),
-            runtime: self.runtime.clone(),
-        }
+        Session { open: Some((channel, counted)), tasks: self.tasks.clone(), runtime: self.runtime.clone() }
     }
 }
 

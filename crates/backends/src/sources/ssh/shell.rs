@@ -65,7 +65,9 @@ impl SshShell {
         let attempt = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             match &*state {
-                State::Open(connection) if !connection.is_closed() => return Ok((Arc::clone(connection), true)),
+                State::Open(connection) if !connection.is_closed() => {
+                    return Ok((Arc::clone(connection), true));
+                }
                 State::Connecting(attempt) => attempt.clone(),
                 State::Open(_) | State::Closed => {
                     let attempt = self.attempt();
@@ -278,7 +280,10 @@ impl SshShell {
         }
         let key = Ask { deadline: Duration::ZERO, ..ask.clone() };
         if self.still_hangs(&key).await? {
-            return Ok(Answer::without_output(Outcome::StillHanging, "an earlier one has not ended on the machine"));
+            return Ok(Answer::without_output(
+                Outcome::StillHanging,
+                "an earlier one has not ended on the machine",
+            ));
         }
         let (ask, key) = (&ask, &key);
         self.on_connection(|connection| self.alone_on(connection, ask, key)).await
@@ -322,7 +327,8 @@ impl SshShell {
         // the server does not say why: absent, forbidden, nobody there, or no forwarding at all
         let probe = Ask::probe([socket]);
         let found = self.batch_on(Arc::clone(&connection), std::slice::from_ref(&probe)).await?;
-        let flags = found.first().map(|answer| answer.text().split(' ').next().unwrap_or_default().to_owned());
+        let flags =
+            found.first().map(|answer| answer.text().split(' ').next().unwrap_or_default().to_owned());
         let flags = flags.unwrap_or_default();
         let user = &connection.line.destination.user;
         if flags.is_empty() {

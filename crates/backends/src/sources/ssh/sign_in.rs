@@ -8,9 +8,9 @@ use domain::{Error, Result};
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 use tokio::net::UnixStream;
@@ -31,11 +31,13 @@ pub(super) async fn sign_in(
     identities: &Identities,
 ) -> Result<()> {
     // asks which methods there are; a server that trusts the network itself (Tailscale's) lets us in by it
-    let allowed = match handle.authenticate_none(&destination.user).await.map_err(|error| lost(destination, error))? {
-        AuthResult::Success => return Ok(()),
-        AuthResult::Failure { remaining_methods, .. } => remaining_methods,
-    };
-    let mut attempt = Attempt { handle, destination, allowed, tried: Vec::new(), rsa_hash: None, is_partial: false };
+    let allowed =
+        match handle.authenticate_none(&destination.user).await.map_err(|error| lost(destination, error))? {
+            AuthResult::Success => return Ok(()),
+            AuthResult::Failure { remaining_methods, .. } => remaining_methods,
+        };
+    let mut attempt =
+        Attempt { handle, destination, allowed, tried: Vec::new(), rsa_hash: None, is_partial: false };
     let mut agent = open_agent(attempt.handle, destination).await;
     if attempt.allowed.contains(&MethodKind::PublicKey) && attempt.run(identities, agent.as_mut()).await? {
         return Ok(());
@@ -112,7 +114,8 @@ impl Attempt<'_> {
             return self.key(key, name).await;
         }
         let Some(agent) = agent else { return Ok(false) };
-        let is_held = agent.held.iter().any(|held| held.public_key().key_data() == identity.public.key_data());
+        let is_held =
+            agent.held.iter().any(|held| held.public_key().key_data() == identity.public.key_data());
         if !is_held {
             return Ok(false);
         }
@@ -178,7 +181,9 @@ impl Attempt<'_> {
         signer: &mut S,
         name: String,
     ) -> Result<bool> {
-        let Some(hash) = self.hash_for(certificate.algorithm().is_rsa(), &name).await? else { return Ok(false) };
+        let Some(hash) = self.hash_for(certificate.algorithm().is_rsa(), &name).await? else {
+            return Ok(false);
+        };
         self.tried.push(name);
         let user = &self.destination.user;
         match self.handle.authenticate_certificate_with(user, certificate.clone(), hash, signer).await {
@@ -224,7 +229,10 @@ impl Attempt<'_> {
 
     fn failure(&self, identities: &Identities) -> Error {
         // a key that was named and cannot be used is the likelier cause than those that were refused
-        let flaw = identities.flaws.first().filter(|_| self.destination.are_identities_named || self.tried.is_empty());
+        let flaw = identities
+            .flaws
+            .first()
+            .filter(|_| self.destination.are_identities_named || self.tried.is_empty());
         if let Some(flaw) = flaw {
             return flaw.error(self.destination);
         }
@@ -237,14 +245,18 @@ impl Attempt<'_> {
         };
         let closed = if self.handle.is_closed() { ", then closed the connection" } else { "" };
         let message = if self.is_partial {
-            format!("{host_name} takes the key of {user} and wants a second factor ({allowed}), which Reeve cannot give")
+            format!(
+                "{host_name} takes the key of {user} and wants a second factor ({allowed}), which Reeve cannot give"
+            )
         } else {
             format!("{host_name} does not let {user} in: {tried}{closed}; it allows {allowed}")
         };
         Error::unreachable(
             "ssh_auth_failed",
             message,
-            format!("let our key in with: ssh-copy-id -p {port} {user}@{host_name} (with -i KEY.pub for a certain key)"),
+            format!(
+                "let our key in with: ssh-copy-id -p {port} {user}@{host_name} (with -i KEY.pub for a certain key)"
+            ),
         )
     }
 }

@@ -42,10 +42,8 @@ impl ChunkWriter {
         put(&mut head, u64::from(interval));
         let start = times.first().copied().unwrap_or_default();
         put_signed(&mut head, start);
-        let offsets: Vec<f64> = (0_i64..)
-            .zip(times)
-            .map(|(beat, at)| (at - start - beat * i64::from(interval)) as f64)
-            .collect();
+        let offsets: Vec<f64> =
+            (0_i64..).zip(times).map(|(beat, at)| (at - start - beat * i64::from(interval)) as f64).collect();
         let mut encoded = Vec::new();
         encoder.encode(&offsets, &mut encoded)?;
         put(&mut head, encoded.len() as u64);
@@ -78,11 +76,6 @@ impl ChunkWriter {
         self.encoder.encode(&self.present, &mut self.columns)?;
         self.enter(key, self.columns.len() - start, has_gaps);
         Ok(())
-    }
-
-    /// Whether it has no column.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// The chunk's bytes.
@@ -253,7 +246,9 @@ fn broken() -> Error {
 }
 
 fn newer(format: u8) -> Error {
-    Error::internal(format!("a chunk of the history has format {format}, and this version of Reeve reads {FORMAT}"))
+    Error::internal(format!(
+        "a chunk of the history has format {format}, and this version of Reeve reads {FORMAT}"
+    ))
 }
 
 #[cfg(test)]

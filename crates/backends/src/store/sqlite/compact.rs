@@ -14,9 +14,9 @@ use super::rollup::{self, FIVE_MINUTES, HOUR};
 use super::writer::Writer;
 
 /// Polls from which chunks are joined.
-const JOIN_POLLS: usize = 1_440;
+const JOIN_POLLS: u32 = 1_440;
 /// Most polls of a chunk, about.
-const MOST_POLLS: usize = 2 * JOIN_POLLS;
+const MOST_POLLS: usize = 2 * JOIN_POLLS as usize;
 /// Polls that begin longer ago than this are joined, however few they are, in milliseconds.
 const LONGEST_WAIT: i64 = 24 * 3_600_000;
 
@@ -45,7 +45,7 @@ struct Joined {
     start: i64,
     end: i64,
     row: i64,
-    polls: usize,
+    polls: i64,
     body: Vec<u8>,
     rolled_from: i64,
     hours: Option<Vec<u8>>,
@@ -79,12 +79,13 @@ impl Writer {
         let mut select = self.connection.prepare_cached(
             "SELECT id, start, polls FROM chunk WHERE poll_group = ?1 AND level = 0 ORDER BY start, id",
         )?;
-        let rows: Vec<(i64, i64, usize)> =
-            select.query_map([group], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
-        let polls: usize = rows.iter().map(|(_, _, polls)| polls).sum();
+        let rows: Vec<(i64, i64, i64)> = select
+            .query_map([group], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        let polls: i64 = rows.iter().map(|(_, _, polls)| polls).sum();
         let half_of_raw = i64::try_from(retention.raw.as_millis() / 2).unwrap_or(i64::MAX);
         let oldest_wait = rows.first().map_or(0, |(_, start, _)| now.millis() - start);
-        let is_due = polls >= JOIN_POLLS || oldest_wait > LONGEST_WAIT.min(half_of_raw);
+        let is_due = polls >= i64::from(JOIN_POLLS) || oldest_wait > LONGEST_WAIT.min(half_of_raw);
         Ok(if is_due { rows.into_iter().map(|(id, _, _)| id).collect() } else { Vec::new() })
     }
 
@@ -129,7 +130,9 @@ impl Writer {
             let fold = |width| {
                 let mut fold = Fold::tier(kind, width);
                 fold.set_before(last_before);
-                for (at, value) in times[new..].iter().zip(&numbers[new..]).filter(|(_, value)| !value.is_nan()) {
+                for (at, value) in
+                    times[new..].iter().zip(&numbers[new..]).filter(|(_, value)| !value.is_nan())
+                {
                     fold.push(Moment { at: *at, value: *value, reach });
                 }
                 (id, kind, fold)
@@ -145,7 +148,7 @@ impl Writer {
             start: times[0],
             end: last.end(),
             row: parts.iter().map(|part| part.row).max().unwrap_or_default(),
-            polls: times.len(),
+            polls: i64::try_from(times.len()).unwrap_or(i64::MAX),
             body: body.finish(),
             rolled_from: first.start(),
             hours: rollup::write(&hours, HOUR)?,
@@ -216,7 +219,10 @@ fn run_length(chunks: &[Stored]) -> usize {
 fn extends(before: &Stored, interval: u32, new_polls: usize) -> bool {
     let polls = before.chunk.times.len();
     let level = if i64::from(interval) * 2 <= FIVE_MINUTES { 2 } else { 1 };
-    before.chunk.interval == interval && before.level == level && polls < JOIN_POLLS && polls <= new_polls * 8
+    before.chunk.interval == interval
+        && before.level == level
+        && polls < JOIN_POLLS as usize
+        && polls <= new_polls * 8
 }
 
 /// The last number of a series in a chunk.

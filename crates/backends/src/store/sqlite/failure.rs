@@ -45,7 +45,9 @@ pub(super) fn not_opened(file: &Path, error: rusqlite::Error) -> Error {
             ErrorKind::Conflict,
             "store_corrupt",
             format!("{name} is damaged, or is no database of Reeve"),
-            format!("move {name} away, then restore the newest backup with `reeve restore FILE`, or start empty"),
+            format!(
+                "move {name} away, then restore the newest backup with `reeve restore FILE`, or start empty"
+            ),
         )
         .caused_by(error),
         _ => {
@@ -64,10 +66,16 @@ pub(super) fn no_file(what: &str, path: &Path, error: std::io::Error) -> Error {
         _ => ErrorKind::Conflict,
     };
     let message = format!("{} could not be {what}: {error}", path.display());
-    Error::new(kind, "store_file", message, "look at the path, its rights and the room on its disk").caused_by(error)
+    Error::new(kind, "store_file", message, "look at the path, its rights and the room on its disk")
+        .caused_by(error)
 }
 
 /// The answer of a store that was closed.
 pub(super) fn closed() -> Error {
-    Error::new(ErrorKind::Busy, "store_closed", "the store is closed", "Reeve is stopping: ask again when it has started")
+    Error::new(
+        ErrorKind::Busy,
+        "store_closed",
+        "the store is closed",
+        "Reeve is stopping: ask again when it has started",
+    )
 }

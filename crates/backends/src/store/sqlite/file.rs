@@ -58,7 +58,8 @@ pub(super) fn make_directory(directory: &Path) -> Result<()> {
 
 /// Makes a file readable by its owner only.
 pub(super) fn make_private(file: &Path) -> Result<()> {
-    fs::set_permissions(file, Permissions::from_mode(0o600)).map_err(|error| no_file("made private", file, error))
+    fs::set_permissions(file, Permissions::from_mode(0o600))
+        .map_err(|error| no_file("made private", file, error))
 }
 
 /// Makes an empty file that only its owner may read; SQLite gives its companions the same rights.

@@ -89,11 +89,6 @@ impl Fold {
         Self { kind, origin: 0, width, first: i32::MIN, end: i32::MAX, before: None, held: Vec::new() }
     }
 
-    /// Makes room for the buckets to come, to save growing.
-    pub(super) fn reserve(&mut self, count: usize) {
-        self.held.reserve(count);
-    }
-
     /// What the buckets hold, oldest first.
     pub(super) fn held(&self) -> &[Held] {
         &self.held
@@ -127,15 +122,18 @@ impl Fold {
     }
 
     /// Folds in what another fold of the same series held for the `width` milliseconds from `at` on: all of it into
-    /// the bucket in which their middle lies.
+    /// the bucket in which their middle lies, or into the last one where that is too late, so that no peak is lost.
     pub(super) fn push_held(&mut self, at: i64, width: i64, held: &Held) {
-        let index = self.index(at + width / 2);
+        let index = self.index(at + width / 2).min(self.end - 1);
         self.join(Held { index, ..*held });
     }
 
     /// The buckets as they are answered.
     pub(super) fn buckets(&self) -> Vec<Bucket> {
-        self.held.iter().map(|held| held.bucket(self.kind, self.origin + i64::from(held.index) * self.width)).collect()
+        self.held
+            .iter()
+            .map(|held| held.bucket(self.kind, self.origin + i64::from(held.index) * self.width))
+            .collect()
     }
 
     fn push_pair(&mut self, before: Moment, after: Moment) {

@@ -136,8 +136,10 @@ impl Index {
 
     /// The names of the metrics of these sources, sorted.
     pub(super) fn metrics(&self, sources: &[SourceId]) -> Vec<String> {
-        let of_sources = self.by_metric.iter().filter(|((source, _), ids)| sources.contains(source) && !ids.is_empty());
-        let mut names: Vec<String> = of_sources.map(|((_, metric), _)| self.text(*metric).to_owned()).collect();
+        let of_sources =
+            self.by_metric.iter().filter(|((source, _), ids)| sources.contains(source) && !ids.is_empty());
+        let mut names: Vec<String> =
+            of_sources.map(|((_, metric), _)| self.text(*metric).to_owned()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -298,7 +300,8 @@ fn load_tail(connection: &Connection, loaded: &mut Loaded) -> Result<()> {
         if id <= group.sealed {
             continue;
         }
-        take_row(id, head, bytes, &mut loaded.layouts, &mut numbers, &mut group.tail).ok_or_else(|| broken_row(id))?;
+        take_row(id, head, bytes, &mut loaded.layouts, &mut numbers, &mut group.tail)
+            .ok_or_else(|| broken_row(id))?;
     }
     Ok(())
 }

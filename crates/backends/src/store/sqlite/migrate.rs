@@ -34,7 +34,7 @@ pub(super) fn migrate(connection: &mut Connection, file: &Path, steps: &[&str]) 
             transaction.execute_batch(step)?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", steps.len())?;
+        transaction.pragma_update(None, "user_version", i64::try_from(steps.len()).unwrap_or(i64::MAX))?;
         transaction.commit()
     };
     apply(connection).map_err(|error| not_opened(file, error))

@@ -65,7 +65,11 @@ fn check(query: &RangeQuery) -> Result<()> {
         return Err(Error::invalid("range_empty", message, "let `until` be after `since`"));
     }
     if query.selector.metric.is_none() {
-        return Err(Error::invalid("metric_missing", "no metric was named", "name one, such as cpu_busy_ratio"));
+        return Err(Error::invalid(
+            "metric_missing",
+            "no metric was named",
+            "name one, such as cpu_busy_ratio",
+        ));
     }
     Ok(())
 }
@@ -98,10 +102,13 @@ fn narrowing(index: &Index, ids: &[u32]) -> String {
             values.entry(name.to_owned()).or_default().insert(value.to_owned());
         }
     }
-    let names: Vec<String> = values.into_iter().filter(|(_, values)| values.len() > 1).map(|(name, _)| name).collect();
+    let names: Vec<String> =
+        values.into_iter().filter(|(_, values)| values.len() > 1).map(|(name, _)| name).collect();
     match names.as_slice() {
         [] => "ask about fewer devices".to_owned(),
-        names => format!("ask about fewer devices, or give a value for one of the labels {}", names.join(", ")),
+        names => {
+            format!("ask about fewer devices, or give a value for one of the labels {}", names.join(", "))
+        }
     }
 }
 
@@ -192,7 +199,12 @@ impl Reading<'_> {
     }
 
     /// Rollups, as far as they are wanted or nothing finer is kept.
-    fn read_rollups(&self, group: u32, stale: &mut [(usize, u32, Column)], series: &[(u32, Series)]) -> Result<()> {
+    fn read_rollups(
+        &self,
+        group: u32,
+        stale: &mut [(usize, u32, Column)],
+        series: &[(u32, Series)],
+    ) -> Result<()> {
         let first_chunk = self
             .connection
             .prepare_cached("SELECT min(start) FROM chunk WHERE poll_group = ?1")
@@ -225,12 +237,16 @@ impl Reading<'_> {
     }
 
     /// The sample before the first chunk that is read: a counter's first pair begins there.
-    fn read_last_before(&self, group: u32, stale: &mut [(usize, u32, Column)], series: &[(u32, Series)]) -> Result<()> {
+    fn read_last_before(
+        &self,
+        group: u32,
+        stale: &mut [(usize, u32, Column)],
+        series: &[(u32, Series)],
+    ) -> Result<()> {
         if series.iter().all(|(_, series)| series.kind == Kind::Gauge) || self.tier == Tier::Raw {
             return Ok(());
         }
-        let select =
-            "SELECT body FROM chunk WHERE poll_group = ?1 AND level >= ?2 AND end < ?3 ORDER BY end DESC LIMIT 1";
+        let select = "SELECT body FROM chunk WHERE poll_group = ?1 AND level >= ?2 AND end < ?3 ORDER BY end DESC LIMIT 1";
         let mut select = self.connection.prepare_cached(select).map_err(failed)?;
         let to = stale.iter().map(|(_, _, column)| column.to).max().unwrap_or(self.to);
         let mut rows = select.query((group, self.rolled_level(), to)).map_err(failed)?;
@@ -246,8 +262,14 @@ impl Reading<'_> {
     }
 
     /// Chunks that are not rolled up, or all where samples are wanted.
-    fn read_chunks(&self, group: u32, stale: &mut [(usize, u32, Column)], series: &[(u32, Series)]) -> Result<()> {
-        let reach = if self.group.tail.interval == 0 { SOME_REACH } else { i64::from(self.group.tail.interval) * 3 };
+    fn read_chunks(
+        &self,
+        group: u32,
+        stale: &mut [(usize, u32, Column)],
+        series: &[(u32, Series)],
+    ) -> Result<()> {
+        let reach =
+            if self.group.tail.interval == 0 { SOME_REACH } else { i64::from(self.group.tail.interval) * 3 };
         let after_row = stale.iter().map(|(_, _, column)| column.row).min().unwrap_or(-1);
         let to = stale.iter().map(|(_, _, column)| column.to).max().unwrap_or(self.to);
         let select = "SELECT row, body FROM chunk WHERE poll_group = ?1 AND end >= ?2 AND start < ?3 AND level < ?4 AND row > ?5 ORDER BY start, id";
@@ -268,7 +290,10 @@ impl Reading<'_> {
                     let kind = series[*place].1.kind;
                     let fold = self.fold_of(column);
                     moments.for_each(|moment| fold.push(moment));
-                    debug_assert!(kind == Kind::Gauge || fold.before().is_some(), "a counter's pair needs it");
+                    debug_assert!(
+                        kind == Kind::Gauge || fold.before().is_some(),
+                        "a counter's pair needs it"
+                    );
                 }
             }
         }

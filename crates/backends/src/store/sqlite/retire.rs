@@ -9,13 +9,14 @@ use rusqlite::Transaction;
 
 use super::chunk::Chunk;
 use super::failure::failed;
+use super::index::Index;
 use super::rollup;
 use super::writer::{Chore, Durability, Writer};
 
 /// How much longer than its samples a series is known: what says when it was last seen is up to a day late.
 const SERIES_GRACE: Duration = Duration::from_secs(2 * 86_400);
 /// Free pages that are kept for what comes next.
-const SPARE_PAGES: i64 = 256;
+const SPARE_PAGES: i64 = 64;
 /// Pages given back at once.
 const SHRINK_PAGES: i64 = 512;
 
@@ -29,7 +30,8 @@ impl Writer {
                 transaction.prepare_cached(statement)?.execute((group, before))
             };
             // what is not rolled up yet stays until it is
-            delete("DELETE FROM chunk WHERE poll_group = ?1 AND end < ?2 AND level > 0", raw).map_err(failed)?;
+            delete("DELETE FROM chunk WHERE poll_group = ?1 AND end < ?2 AND level > 0", raw)
+                .map_err(failed)?;
             delete("DELETE FROM rollup WHERE poll_group = ?1 AND width = 300000 AND end < ?2", rollups)
                 .map_err(failed)?;
             delete("DELETE FROM rollup WHERE poll_group = ?1 AND width = 3600000 AND end < ?2", rollups)
@@ -44,8 +46,9 @@ impl Writer {
         let unseen = self.unseen(before).map_err(failed)?;
         let (series, groups, texts) = {
             let mut index = self.shared.index_mut();
-            let is_in_tail =
-                |id: &u32| index.series.get(id).and_then(|s| index.groups.get(&s.group)?.tail.column(*id)).is_some();
+            let is_in_tail = |id: &u32| {
+                index.series.get(id).and_then(|s| index.groups.get(&s.group)?.tail.column(*id)).is_some()
+            };
             let series: Vec<u32> = unseen.into_iter().filter(|id| !is_in_tail(id)).collect();
             for id in &series {
                 index.remove_series(*id);
@@ -83,40 +86,69 @@ impl Writer {
             }
         }
         for (group, unwanted) in by_group {
-            self.seal(group)?;
-            let bodies = self.without(group, &unwanted)?;
-            self.transact_with_index(
-                |transaction| {
-                    for (table, id, body) in &bodies {
-                        match body {
-                            Some(body) => {
-                                let update = format!("UPDATE {table} SET body = ?2 WHERE id = ?1");
-                                transaction.prepare_cached(&update)?.execute((id, body))?;
-                            }
-                            None => {
-                                let delete = format!("DELETE FROM {table} WHERE id = ?1");
-                                transaction.prepare_cached(&delete)?.execute([id])?;
-                            }
-                        }
-                    }
-                    let mut delete = transaction.prepare_cached("DELETE FROM series WHERE id = ?1")?;
-                    for id in &unwanted {
-                        delete.execute([id.cast_signed()])?;
-                    }
-                    Ok(())
-                },
-                |index, ()| {
-                    for id in unwanted.iter().filter_map(|id| u32::try_from(*id).ok()) {
-                        index.remove_series(id);
-                    }
-                    if let Some(group) = index.groups.get_mut(&group) {
-                        group.epoch += 1;
-                    }
-                },
-            )?;
+            let of_group = self.shared.index().series.values().filter(|series| series.group == group).count();
+            if of_group == unwanted.len() {
+                self.forget_group(group, &unwanted)?;
+            } else {
+                self.forget_some(group, &unwanted)?;
+            }
             self.shared.cache().remove(|series| unwanted.contains(&u64::from(series)));
         }
         self.sweep()
+    }
+
+    /// Forgets all of a group. It takes no room: it is what helps when the disk is full.
+    fn forget_group(&mut self, group: u32, series: &HashSet<u64>) -> Result<()> {
+        let last_row = self.shared.index().groups.get(&group).map_or(0, |group| group.tail.last_row.max(group.sealed));
+        self.last_rows.remove(&group);
+        self.transact_with_index(
+            |transaction| {
+                for statement in [
+                    "DELETE FROM chunk WHERE poll_group = ?1",
+                    "DELETE FROM rollup WHERE poll_group = ?1",
+                    "DELETE FROM series WHERE poll_group = ?1",
+                ] {
+                    transaction.prepare_cached(statement)?.execute([group])?;
+                }
+                let mut update = transaction.prepare_cached("UPDATE poll_group SET sealed = ?2 WHERE id = ?1")?;
+                update.execute((group, last_row))
+            },
+            |index, _| {
+                forget_in(index, group, series);
+                if let Some(group) = index.groups.get_mut(&group) {
+                    group.sealed = last_row;
+                    group.tail.clear();
+                }
+            },
+        )
+    }
+
+    /// Forgets some series of a group: its chunks and rollups are written again without them.
+    fn forget_some(&mut self, group: u32, unwanted: &HashSet<u64>) -> Result<()> {
+        self.seal(group)?;
+        let bodies = self.without(group, unwanted)?;
+        self.transact_with_index(
+            |transaction| {
+                for (table, id, body) in &bodies {
+                    match body {
+                        Some(body) => {
+                            let update = format!("UPDATE {table} SET body = ?2 WHERE id = ?1");
+                            transaction.prepare_cached(&update)?.execute((id, body))?;
+                        }
+                        None => {
+                            let delete = format!("DELETE FROM {table} WHERE id = ?1");
+                            transaction.prepare_cached(&delete)?.execute([id])?;
+                        }
+                    }
+                }
+                let mut delete = transaction.prepare_cached("DELETE FROM series WHERE id = ?1")?;
+                for id in unwanted {
+                    delete.execute([id.cast_signed()])?;
+                }
+                Ok(())
+            },
+            |index, ()| forget_in(index, group, unwanted),
+        )
     }
 
     /// Gives back free pages, where they are many.
@@ -127,7 +159,9 @@ impl Writer {
         if free <= SPARE_PAGES.max(pages / 32) {
             return Ok(());
         }
-        self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})")).map_err(failed)?;
+        self.connection
+            .execute_batch(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))
+            .map_err(failed)?;
         self.chores.push_front(Chore::Shrink);
         Ok(())
     }
@@ -141,7 +175,8 @@ impl Writer {
     fn unused_layouts(&mut self) -> Vec<u32> {
         let in_use: HashSet<u32> = self.last_rows.values().map(|last| last.layout()).collect();
         let swept = self.swept;
-        let unused = self.layouts.iter().filter(|(id, layout)| layout.last_row <= swept && !in_use.contains(id));
+        let unused =
+            self.layouts.iter().filter(|(id, layout)| layout.last_row <= swept && !in_use.contains(id));
         let unused: Vec<u32> = unused.map(|(id, _)| *id).collect();
         for id in &unused {
             self.layouts.remove(id);
@@ -150,7 +185,11 @@ impl Writer {
     }
 
     /// The chunks and rollups of a group without these series: nothing in place of one of which nothing is left.
-    fn without(&self, group: u32, unwanted: &HashSet<u64>) -> Result<Vec<(&'static str, i64, Option<Vec<u8>>)>> {
+    fn without(
+        &self,
+        group: u32,
+        unwanted: &HashSet<u64>,
+    ) -> Result<Vec<(&'static str, i64, Option<Vec<u8>>)>> {
         let mut bodies = Vec::new();
         for (table, figures) in [("chunk", false), ("rollup", true)] {
             let select = format!("SELECT id, body FROM {table} WHERE poll_group = ?1");
@@ -166,6 +205,15 @@ impl Writer {
             }
         }
         Ok(bodies)
+    }
+}
+
+fn forget_in(index: &mut Index, group: u32, series: &HashSet<u64>) {
+    for id in series.iter().filter_map(|id| u32::try_from(*id).ok()) {
+        index.remove_series(id);
+    }
+    if let Some(group) = index.groups.get_mut(&group) {
+        group.epoch += 1;
     }
 }
 

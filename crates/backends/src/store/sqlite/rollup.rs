@@ -70,7 +70,11 @@ pub(super) fn read(chunk: &Chunk, series: u32, kind: Kind, width: i64, fold: &mu
         if count[place].is_nan() {
             continue;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers when written")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small whole numbers when written"
+        )]
         let held = Held {
             index: 0,
             min: min[place],

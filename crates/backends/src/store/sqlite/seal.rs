@@ -19,7 +19,12 @@ impl Writer {
                 Some(group) if !group.tail.times.is_empty() => {
                     let times = &group.tail.times;
                     let span = (times[0], times[times.len() - 1]);
-                    (encode(&group.tail)?, span, times.len(), group.tail.last_row)
+                    (
+                        encode(&group.tail)?,
+                        span,
+                        i64::try_from(times.len()).unwrap_or(i64::MAX),
+                        group.tail.last_row,
+                    )
                 }
                 _ => return Ok(()),
             }

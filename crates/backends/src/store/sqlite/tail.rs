@@ -185,7 +185,9 @@ mod tests {
     fn number() -> impl Strategy<Value = f64> {
         prop_oneof![
             (-1_000_000_i64..1_000_000, 0..5_u8).prop_map(|(whole, places)| from_whole(whole, places)),
-            any::<u64>().prop_map(f64::from_bits).prop_filter("samples are finite", |number| number.is_finite()),
+            any::<u64>()
+                .prop_map(f64::from_bits)
+                .prop_filter("samples are finite", |number| number.is_finite()),
             Just(-0.0)
         ]
     }
