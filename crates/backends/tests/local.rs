@@ -99,10 +99,11 @@ async fn sockets_are_absent_dead_forbidden_or_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let (_machines, shell) = shell(folder.path());
-    let _engine = engine::Engine::start(&path("live.sock"), "1.99").await;
+    let engine = engine::Engine::start(&path("live.sock"), "1.99");
     drop(std::os::unix::net::UnixListener::bind(path("dead.sock")).expect("bound"));
     let get = |name: &str| shell.ask(Ask::api(path(name), "/info"));
     assert_eq!(get("live.sock").await.expect("an answer").text(), "GET /v1.51/info");
+    assert_eq!(engine.connections(), 1, "the connection is kept");
     assert_eq!(get("none.sock").await.expect("an answer").outcome, Outcome::Missing);
     assert_eq!(get("dead.sock").await.expect("an answer").outcome, Outcome::Refused);
     std::fs::set_permissions(path("live.sock"), std::fs::Permissions::from_mode(0o000)).expect("forbidden");

@@ -58,7 +58,9 @@ async fn a_batch_is_answered_in_order_on_one_connection() {
         assert!(said[3].ok().is_some());
     }
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    let began = Instant::now();
     machines.close().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "closing waits for nothing");
 }
 
 #[tokio::test]
@@ -356,7 +358,7 @@ async fn a_process_that_does_not_die_is_not_started_again() {
 async fn an_engine_is_asked_over_the_connection() {
     let world = world!();
     let sshd = world.sshd("nas", "");
-    let engine = engine::Engine::start(&world.path("docker.sock"), "1.44").await;
+    let engine = engine::Engine::start(&world.path("docker.sock"), "1.44");
     let shell = open(&world.machines(), sshd.target(&world));
     let get = |socket: &str, path: &str| shell.ask(Ask::api(world.path(socket), path));
     for _ in 0..3 {
@@ -389,7 +391,7 @@ async fn where_nothing_is_forwarded_dockers_own_command_connects() {
     let world = world!();
     let bin = world.path("bin");
     std::fs::create_dir(&bin).expect("made");
-    let _engine = engine::Engine::start(&world.path("docker.sock"), "1.44").await;
+    let _engine = engine::Engine::start(&world.path("docker.sock"), "1.44");
     // stands for the docker program: connects its input and output to the socket
     let docker = world.write("bin/docker", DIAL_STDIO);
     output("chmod", &["+x", &docker]);
@@ -420,12 +422,12 @@ async fn an_answer_without_end_is_cut_at_its_cap() {
     let world = world!();
     let sshd = world.sshd("nas", "");
     let shell = open(&world.machines(), sshd.target(&world));
-    let word = format!("flood{}", std::process::id());
-    let answer = shell.ask(Ask::run(["yes", &word]).may_hang().cap_bytes(100_000)).await.expect("an answer");
+    let shout = format!("flood{}", std::process::id());
+    let answer = shell.ask(Ask::run(["yes", &shout]).may_hang().cap_bytes(100_000)).await.expect("an answer");
     assert_eq!((answer.output.len(), answer.truncated), (100_000, true));
-    let answers = answers(&shell, vec![Ask::run(["echo", "before"]), Ask::run(["yes", &word])]).await;
+    let answers = answers(&shell, vec![Ask::run(["echo", "before"]), Ask::run(["yes", &shout])]).await;
     assert_eq!(answers[0].text(), "before\n");
-    until("nothing is left", || running(&["yes", &word]) == 0).await;
+    until("nothing is left", || running(&["yes", &shout]) == 0).await;
     assert_eq!(code(&shell).await, "answered");
 }
 

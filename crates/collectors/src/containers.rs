@@ -10,10 +10,11 @@ use domain::facts::{Engine, Facts};
 use domain::observed::Observed;
 use domain::problem::Problem;
 use domain::sample::Samples;
-use domain::{Result, Untrusted};
+use domain::{Error, Result, Untrusted};
 
 mod compose;
 mod engine_api;
+mod from_engine;
 mod reading;
 mod usage;
 
@@ -61,6 +62,7 @@ impl Collector for Containers {
             facts.refusals.iter().filter(|refusal| refusal.capability == Capability::ContainerEngine);
         let mut problems: Vec<Problem> = refused.map(|refusal| refusal.problem.clone()).collect();
         let mut containers = Vec::new();
+        let mut silent = Vec::new();
         let mut more = Vec::new();
         for engine in facts.answering_engines() {
             match listed(answers, engine) {
@@ -69,9 +71,19 @@ impl Collector for Containers {
                     more.extend(image_asks(engine, &list, before));
                     containers.extend(list.into_iter().map(|listed| (engine, listed)));
                 }
-                Err(problem) => problems.push(problem),
+                Err(problem) => silent.push(problem),
             }
         }
+        // nothing told is not the same as no containers
+        if !silent.is_empty() && silent.len() == facts.answering_engines().count() {
+            let told = silent.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
+            return Err(Error::unreachable(
+                "engine_not_answering",
+                told,
+                "reeve doctor says what is wrong with it",
+            ));
+        }
+        problems.extend(silent);
         more.retain(|ask| answers.get(&ask.question).is_none());
         if !more.is_empty() {
             return Ok(Parsed::More(more));

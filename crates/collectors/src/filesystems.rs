@@ -34,7 +34,7 @@ pub struct Filesystems;
 pub struct FilesystemsReading {
     /// The file systems, by mount point.
     pub filesystems: Vec<Filesystem>,
-    /// Storage of this machine's own: each device and each ZFS pool once, no network shares, no unions, no RAM.
+    /// Storage of this machine's own: each device and each ZFS pool once, no network shares, unions, images or memory.
     /// Absent where a part of it did not answer.
     pub total: Option<StorageTotal>,
 }
@@ -92,6 +92,8 @@ pub enum Storage {
     Network,
     /// In other file systems of the list, which it joins, as Unraid's `/mnt/user` and mergerfs do.
     Union,
+    /// In a file of another file system, as Unraid's `docker.img` is.
+    Image,
     /// In memory: gone after a restart.
     Memory,
 }
@@ -150,8 +152,9 @@ impl Collector for Filesystems {
             }
             counts.extend(found);
         }
-        let filesystems: Vec<Filesystem> =
+        let mut filesystems: Vec<Filesystem> =
             mounts.iter().map(|mount| filesystem(mount, counts.get(&mount.place))).collect();
+        leave_out_below_overlay(&mut filesystems);
         let total = storage_total(&filesystems);
         Ok(Parsed::Reading(FilesystemsReading { filesystems, total }, problems))
     }
@@ -239,6 +242,16 @@ fn filesystem(mount: &Mount, counts: Option<&Counts>) -> Filesystem {
         inodes_used,
         inodes_used_ratio: inodes.and_then(|inodes| share(inodes_used, inodes)),
     }
+}
+
+/// Where an overlay is mounted at `/`, the file system that it keeps its files in is often mounted elsewhere too, and both
+/// show the same figures.
+fn leave_out_below_overlay(filesystems: &mut Vec<Filesystem>) {
+    let figures = |filesystem: &Filesystem| (filesystem.size_bytes, filesystem.inodes);
+    let is_overlay =
+        |filesystem: &&Filesystem| filesystem.kind == "overlay" && filesystem.size_bytes.is_some();
+    let Some(overlay) = filesystems.iter().find(is_overlay).map(figures) else { return };
+    filesystems.retain(|filesystem| filesystem.kind == "overlay" || figures(filesystem) != overlay);
 }
 
 fn share(part: Option<u64>, whole: u64) -> Option<f64> {

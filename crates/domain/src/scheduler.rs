@@ -13,12 +13,20 @@ use crate::context::Ports;
 use crate::device::{Device, Source, SourceId};
 
 /// When each source's collectors are due next, by the monotonic clock.
-type Due = HashMap<(SourceId, &'static str), Duration>;
+type Due = HashMap<(SourceId, &'static str), Turn>;
+
+/// When a collector is due next.
+struct Turn {
+    when: Duration,
+    is_first: bool,
+}
 
 /// The beat by which a source's collectors are aligned, so that all that are due go in one conversation.
 const BEAT: Duration = Duration::from_secs(30);
 /// At the start, sources are asked for the first time within this time, one after the other.
 const START_SPREAD: Duration = Duration::from_secs(5);
+/// A collector that is cheap to ask is asked a second time this soon after its first, so that rates are there at once.
+const SECOND_LOOK: Duration = Duration::from_secs(4);
 /// How far ahead a wake-up takes what is due.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// Longest sleep: settings may have changed.
@@ -85,12 +93,16 @@ fn plan(
             let spread =
                 START_SPREAD * u32::try_from(place).unwrap_or(0) / u32::try_from(sources.len()).unwrap_or(1);
             let first = if is_start { now + spread } else { now };
-            let when = due.entry((source.id, def.name)).or_insert(first);
-            if *when <= now + TOGETHER {
+            let interval = ports.readings.interval(device, def);
+            let turn = due.entry((source.id, def.name)).or_insert(Turn { when: first, is_first: true });
+            if turn.when <= now + TOGETHER {
                 collectors.push(def.name);
-                *when = following(source.id, now, ports.readings.interval(device, def));
+                let is_second_soon = turn.is_first && def.live && interval > SECOND_LOOK;
+                let when =
+                    if is_second_soon { now + SECOND_LOOK } else { following(source.id, now, interval) };
+                *turn = Turn { when, is_first: false };
             }
-            next = next.min(*when);
+            next = next.min(turn.when);
         }
         if !collectors.is_empty() {
             round.push(((*source).clone(), collectors));
@@ -134,8 +146,8 @@ async fn poll(
         let retry = ports.clock.monotonic() + BEAT;
         let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
         for (collector, _) in failed {
-            if let Some(when) = due.get_mut(&(source.id, *collector)) {
-                *when = retry.min(*when);
+            if let Some(turn) = due.get_mut(&(source.id, *collector)) {
+                turn.when = retry.min(turn.when);
             }
         }
     };

@@ -18,7 +18,7 @@ use crate::time::parse_span;
 
 /// Most rounds of asks that a collector may take.
 const MOST_ROUNDS: usize = 3;
-/// When every recorded conversation begins.
+/// When a recorded conversation begins that does not say so.
 const START: Timestamp = Timestamp::from_millis(1_795_150_800_000);
 
 /// What a machine answered, written as a person would see it.
@@ -40,7 +40,8 @@ const START: Timestamp = Timestamp::from_millis(1_795_150_800_000);
 /// A question is the `Display` of its [`Ask`] after `$ `; its output follows. `$? N` is the exit or HTTP status where it is
 /// not the usual one; `$! missing`, `$! denied`, `$! refused`, `$! timed out` and `$! still hanging` are the other ways
 /// to end, and any other `$!` is a line of standard error. `␀` stands for a zero byte. After `--- SPAN later` the
-/// same machine is asked again; what is not recorded anew is answered as before.
+/// same machine is asked again; what is not recorded anew is answered as before. The remark `# at: TIME` says when the
+/// conversation took place.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
     remarks: Vec<String>,
@@ -102,6 +103,12 @@ impl Transcript {
             change(&mut answer.output);
         }
         self
+    }
+
+    /// When it took place.
+    fn start(&self) -> Timestamp {
+        let at = self.remarks().find_map(|remark| remark.strip_prefix("at: "));
+        at.and_then(|at| Timestamp::parse(at, START).ok()).unwrap_or(START)
     }
 
     fn recorded(&self, poll: usize, ask: &Ask) -> Option<&Answer> {
@@ -194,7 +201,7 @@ pub fn play(def: &CollectorDef, transcript: &Transcript, facts: &Facts) -> Resul
                 })
                 .collect()
         };
-        let mut answers = Answers::new(START.plus(poll.after), answer((def.asks)(facts)));
+        let mut answers = Answers::new(transcript.start().plus(poll.after), answer((def.asks)(facts)));
         let (value, problems, samples) = rounds(def, facts, &mut answers, before.as_ref(), &mut answer)?;
         unasked.extend(poll.fresh.difference(&asked).cloned());
         let observed =

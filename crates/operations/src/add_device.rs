@@ -33,9 +33,9 @@ impl Operation for AddDevice {
 
 /// Adds what a person or an importer named.
 pub(crate) async fn add(ctx: &Context, candidate: &Candidate) -> Result<std::sync::Arc<Device>> {
+    let reach = candidate.reach()?;
     let name = candidate.device_name().to_owned();
     domain::device::check_name(&name)?;
-    let reach = candidate.reach()?;
     let devices = ctx.ports.fleet.devices();
     if let Some(other) = reached_by(devices.iter().map(AsRef::as_ref), &reach) {
         return Err(Error::conflict(

@@ -2,6 +2,7 @@
 
 mod cells;
 mod render;
+mod table;
 
 pub use render::{Rendered, render};
 

@@ -1,5 +1,7 @@
 //! Figures in words: ages, spans, sizes, parts.
 
+use std::borrow::Cow;
+
 use domain::Timestamp;
 use serde_json::Value;
 
@@ -39,9 +41,12 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
-/// A number of bytes in binary units: `1.5 GiB`.
+/// A number of bytes in binary units: `1.5 GiB`; small odd ones as they are: `1500 B`.
 pub fn bytes(bytes: f64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes.abs() < 10_000.0 && bytes % 1_024.0 != 0.0 {
+        return format!("{} B", number(bytes));
+    }
     let mut size = bytes;
     let mut unit = 0;
     while size.abs() >= 1_023.95 && unit + 1 < UNITS.len() {
@@ -50,6 +55,15 @@ pub fn bytes(bytes: f64) -> String {
     }
     let text = if unit == 0 || size.abs() >= 100.0 { format!("{size:.0}") } else { format!("{size:.1}") };
     format!("{text} {}", UNITS[unit])
+}
+
+/// Bits per second in decimal units, as networks count: `1 Gbit/s`.
+pub fn bits(per_second: f64) -> String {
+    const UNITS: [(f64, &str); 3] = [(1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")];
+    match UNITS.iter().find(|(size, _)| per_second.abs() >= *size) {
+        Some((size, unit)) => format!("{} {unit}", number(per_second / size)),
+        None => format!("{} bit/s", number(per_second)),
+    }
 }
 
 /// A part of one, in per cent.
@@ -72,6 +86,8 @@ pub fn figure(field: &str, value: f64) -> String {
     let field = field.trim_end_matches("_total");
     if field.ends_with("bytes_per_second") {
         format!("{}/s", bytes(value))
+    } else if field.ends_with("bits_per_second") {
+        bits(value)
     } else if field.ends_with("_bytes") || field == "bytes" {
         bytes(value)
     } else if field.ends_with("_ratio") || field == "ratio" {
@@ -85,12 +101,36 @@ pub fn figure(field: &str, value: f64) -> String {
     }
 }
 
-/// A field's name as people read it: no unit, no underscores.
+/// Units that a field's name may end in, longest first, and what of them stays in a heading.
+const UNITS: [(&str, &str); 9] = [
+    ("_bytes_per_second", "/s"),
+    ("_bits_per_second", ""),
+    ("_per_second", "/s"),
+    ("_bytes", ""),
+    ("_ratios", " %"),
+    ("_ratio", " %"),
+    ("_seconds", ""),
+    ("_celsius", ""),
+    ("_total", ""),
+];
+
+/// A field's name as people read it: no underscores, no unit but per cent and per second.
 pub fn heading(field: &str) -> String {
-    const UNITS: [&str; 6] = ["_bytes_per_second", "_bytes", "_ratio", "_seconds", "_celsius", "_total"];
-    let bare = UNITS.iter().find_map(|unit| field.strip_suffix(unit)).unwrap_or(field);
-    let rate = if field.ends_with("_bytes_per_second") { "/s" } else { "" };
-    format!("{}{rate}", bare.replace('_', " "))
+    let unit = UNITS.iter().find_map(|(unit, mark)| Some((field.strip_suffix(unit)?, *mark)));
+    let (bare, mark) = unit.unwrap_or((field, ""));
+    format!("{}{mark}", bare.strip_prefix("is_").unwrap_or(bare).replace('_', " "))
+}
+
+/// The name of a field inside the field `group`, with the group's unit where it has none of its own:
+/// `cpu_seconds.user` is `user_seconds`.
+pub fn with_unit<'a>(group: &str, field: &'a str) -> Cow<'a, str> {
+    let unit_of = |name: &str| UNITS.iter().map(|(unit, _)| *unit).find(|unit| name.ends_with(unit));
+    match unit_of(group) {
+        Some(unit) if unit_of(field).is_none() => {
+            Cow::Owned(format!("{field}{}", if unit == "_ratios" { "_ratio" } else { unit }))
+        }
+        _ => Cow::Borrowed(field),
+    }
 }
 
 /// The moment that a value is, where it is one: RFC 3339 with date and time.
@@ -137,13 +177,22 @@ mod tests {
         assert_eq!(figure("memory_used_bytes", 1_610_612_736.0), "1.5 GiB");
         assert_eq!(figure("size_bytes", 1_023.0), "1023 B");
         assert_eq!(figure("size_bytes", 1_048_575.0), "1.0 MiB");
+        assert_eq!(figure("size_bytes", 2_048.0), "2.0 KiB");
         assert_eq!(figure("cpu_busy_ratio", 0.1234), "12.3%");
         assert_eq!(figure("receive_bytes_per_second", 2_048.0), "2.0 KiB/s");
         assert_eq!(figure("uptime_seconds", 93_784.0), "1d 2h");
         assert_eq!(figure("took_seconds", 0.25), "250ms");
         assert_eq!(figure("load1", 0.123_456), "0.123");
         assert_eq!(figure("pid", 4_194_304.0), "4194304");
+        assert_eq!(figure("mtu_bytes", 1_500.0), "1500 B");
+        assert_eq!(figure("speed_bits_per_second", 2.5e9), "2.5 Gbit/s");
         assert_eq!(heading("memory_used_bytes"), "memory used");
+        assert_eq!(heading("memory_used_ratio"), "memory used %");
+        assert_eq!(heading("is_read_only"), "read only");
+        assert_eq!(with_unit("cpu_ratios", "user"), "user_ratio");
+        assert_eq!(with_unit("cpu_seconds", "user"), "user_seconds");
+        assert_eq!(with_unit("memory", "used_bytes"), "used_bytes");
+        assert_eq!(with_unit("total_bytes", "used_ratio"), "used_ratio");
     }
 
     #[test]

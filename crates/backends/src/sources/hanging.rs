@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use domain::ask::Ask;
+use domain::ask::{Answer, Ask, Outcome};
+
+/// The answer to `ask` where none came in time.
+pub(crate) fn late(ask: &Ask) -> Answer {
+    let seconds = ask.deadline.as_secs_f64();
+    Answer::without_output(Outcome::TimedOut, format!("no answer within {seconds:.1} s"))
+}
 
 /// A process by its number and the moment it started, in ticks since boot: the number alone may be given out again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

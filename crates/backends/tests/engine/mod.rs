@@ -13,7 +13,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub async fn start(socket: &str, version: &str) -> Self {
+    pub fn start(socket: &str, version: &str) -> Self {
         let listener = UnixListener::bind(socket).expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
         let (count, version) = (Arc::clone(&connections), version.to_owned());

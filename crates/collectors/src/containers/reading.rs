@@ -5,13 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use domain::facts::Engine;
 use domain::sample::Samples;
-use domain::{Timestamp, Untrusted, redact};
-
-use super::compose;
-use super::engine_api::{self, Inspected, Listed, PortBinding};
-use crate::linux::untrusted;
+use domain::{Timestamp, Untrusted};
 
 /// Containers of all engines that answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -217,81 +212,7 @@ impl ContainersReading {
     }
 }
 
-impl ContainerState {
-    /// Docker's words, and Podman's own for the same.
-    pub(super) fn from_engine(word: &str) -> Self {
-        match word.to_ascii_lowercase().as_str() {
-            "created" | "configured" | "initialized" => Self::Created,
-            "running" | "stopping" => Self::Running,
-            "paused" => Self::Paused,
-            "restarting" => Self::Restarting,
-            "removing" => Self::Removing,
-            "exited" | "stopped" => Self::Exited,
-            "dead" => Self::Dead,
-            _ => Self::Unknown,
-        }
-    }
-}
-
 impl Container {
-    /// A container from its entry in the list and its details.
-    pub(super) fn new(engine: &Engine, listed: &Listed, details: Inspected) -> Self {
-        let labels = if details.config.labels.is_empty() { &listed.labels } else { &details.config.labels };
-        // the list shows an id once the name has moved on to another image
-        let image = details.config.image.as_deref().or(listed.image.as_deref());
-        let state = details.state.status.as_deref().unwrap_or(&listed.state);
-        let state = ContainerState::from_engine(state);
-        let has_ended =
-            matches!(state, ContainerState::Exited | ContainerState::Restarting | ContainerState::Dead);
-        let networks = networks(details.network_settings.networks);
-        let addresses = networks
-            .iter()
-            .flat_map(|network| [&network.address, &network.ipv6_address])
-            .flatten()
-            .map(|address| address.split('/').next().unwrap_or(address).to_owned())
-            .collect();
-        let command = std::iter::once(details.path).chain(details.args).filter(|word| !word.is_empty());
-        let ports = match details.network_settings.ports {
-            ports if ports.is_empty() => details.host_config.port_bindings,
-            ports => ports,
-        };
-        Self {
-            name: Untrusted::new(
-                listed.names.first().map_or(listed.id.as_str(), |name| name.trim_start_matches('/')),
-            ),
-            id: listed.id.clone(),
-            engine: engine.product.clone(),
-            socket: engine.socket.clone(),
-            state,
-            health: details.state.health.and_then(|health| health_from_engine(&health.status?)),
-            restart_count: details.restart_count,
-            exit_code: details.state.exit_code.filter(|_| has_ended),
-            oom_killed: details.state.oom_killed,
-            error: details.state.error.as_deref().map(redact::text).as_deref().and_then(untrusted),
-            created_at: moment(details.created.as_deref()),
-            started_at: moment(details.state.started_at.as_deref()),
-            finished_at: moment(details.state.finished_at.as_deref()),
-            image: Untrusted::new(image.unwrap_or_default()),
-            image_id: listed.image_id.as_deref().map(|id| Untrusted::new(id).to_string()),
-            image_digest: None,
-            command: untrusted(&redact::command(command).join(" ")),
-            restart_policy: details.host_config.restart_policy.and_then(restart_policy),
-            network_mode: details.host_config.network_mode.as_deref().and_then(untrusted),
-            addresses,
-            networks,
-            ports: published(ports),
-            mounts: details.mounts.into_iter().filter_map(mounted).collect(),
-            labels: labels
-                .iter()
-                .map(|(name, value)| {
-                    (domain::untrusted::clean(name), Untrusted::new(redact::value(name, value)))
-                })
-                .collect(),
-            compose: compose::from_labels(labels),
-            usage: None,
-        }
-    }
-
     /// What of it is history. Engines are told apart where there are several.
     pub(super) fn samples(&self, has_several_engines: bool, samples: &mut Samples) {
         let mut labels = vec![("name", self.name.as_str())];
@@ -325,90 +246,4 @@ impl Container {
         samples.gauge("container_start_time_seconds", &labels, start_seconds);
         samples.gauge("container_restart_count", &labels, number(self.restart_count));
     }
-}
-
-/// A moment of the engine's; it writes the year 1 where there is none.
-pub(super) fn moment(text: Option<&str>) -> Option<Timestamp> {
-    let text = text.filter(|text| text.contains('T') && !text.starts_with("0001-"))?;
-    Timestamp::parse(text, Timestamp::default()).ok()
-}
-
-fn health_from_engine(word: &str) -> Option<Health> {
-    match word {
-        "starting" => Some(Health::Starting),
-        "healthy" => Some(Health::Healthy),
-        "unhealthy" => Some(Health::Unhealthy),
-        _ => None,
-    }
-}
-
-fn restart_policy(policy: engine_api::RestartPolicy) -> Option<String> {
-    let name = policy.name?;
-    match (name.as_str(), policy.maximum_retry_count) {
-        ("", _) => Some("no".to_owned()),
-        (_, Some(most)) if most > 0 => Some(format!("{}:{most}", Untrusted::new(name))),
-        _ => Some(Untrusted::new(name).to_string()),
-    }
-}
-
-fn networks(networks: BTreeMap<String, Option<engine_api::Network>>) -> Vec<ContainerNetwork> {
-    let with_prefix = |address: Option<String>, prefix: Option<u32>| {
-        let address = address.filter(|address| !address.is_empty())?;
-        Some(
-            Untrusted::new(prefix.map_or(address.clone(), |prefix| format!("{address}/{prefix}")))
-                .to_string(),
-        )
-    };
-    let word = |text: Option<String>| {
-        text.filter(|text| !text.is_empty()).map(|text| Untrusted::new(text).to_string())
-    };
-    networks
-        .into_iter()
-        .map(|(name, network)| {
-            let network = network.unwrap_or_default();
-            ContainerNetwork {
-                name: Untrusted::new(name),
-                address: with_prefix(network.address, network.prefix),
-                ipv6_address: with_prefix(network.address_6, network.prefix_6),
-                gateway: word(network.gateway),
-                hardware_address: word(network.mac_address),
-                aliases: network.aliases.iter().map(Untrusted::new).collect(),
-            }
-        })
-        .collect()
-}
-
-/// `{"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "18080"}], "5353/udp": null}`.
-fn published(ports: BTreeMap<String, Option<Vec<PortBinding>>>) -> Vec<Port> {
-    let mut published = Vec::new();
-    for (name, bindings) in ports {
-        let (number, protocol) = name.split_once('/').unwrap_or((&name, "tcp"));
-        let Ok(container_port) = number.parse() else { continue };
-        let port = |host_address: Option<String>, host_port| Port {
-            container_port,
-            protocol: Untrusted::new(protocol).to_string(),
-            host_address: host_address.map(|address| Untrusted::new(address).to_string()),
-            host_port,
-        };
-        let bindings = bindings.unwrap_or_default();
-        if bindings.is_empty() {
-            published.push(port(None, None));
-        }
-        for binding in bindings {
-            let address = binding.host_ip.filter(|address| !address.is_empty());
-            published.push(port(address, binding.host_port.and_then(|port| port.parse().ok())));
-        }
-    }
-    published.sort();
-    published
-}
-
-fn mounted(mount: engine_api::Mount) -> Option<MountedPath> {
-    let source = mount.name.filter(|name| !name.is_empty()).or(mount.source);
-    Some(MountedPath {
-        kind: Untrusted::new(mount.kind.unwrap_or_default()).to_string(),
-        source: source.as_deref().and_then(untrusted),
-        destination: Untrusted::new(mount.destination?),
-        is_read_only: mount.is_writable == Some(false),
-    })
 }

@@ -1,7 +1,8 @@
 //! What a container uses, from one-shot statistics on control groups of version 1 and 2.
 
 use super::engine_api::{BlkioEntry, Stats};
-use super::reading::{Usage, moment};
+use super::from_engine::moment;
+use super::reading::Usage;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 

@@ -54,6 +54,8 @@ impl Mount {
             Storage::Network
         } else if MEMORY.contains(&kind) {
             Storage::Memory
+        } else if self.device.starts_with("/dev/loop") {
+            Storage::Image
         } else {
             Storage::Local
         }
@@ -67,7 +69,7 @@ impl Mount {
     fn is_wanted(&self) -> bool {
         let place = self.place.as_str();
         let has_storage = match self.storage() {
-            Storage::Local => LOCAL.contains(&self.kind.as_str()),
+            Storage::Local | Storage::Image => LOCAL.contains(&self.kind.as_str()),
             Storage::Network => !FUSE_WITHOUT_STORAGE.contains(&self.kind.as_str()),
             Storage::Union => true,
             Storage::Memory => false,

@@ -45,13 +45,14 @@ impl Recording {
         }
         let facts = ALL.iter().find(|def| def.name == Facts::COLLECTOR).expect("the facts are a collector");
         let path = folder().join(facts.name).join(format!("{name}.txt"));
-        let played = Self::read(facts, &path).play_with(&Facts::default());
+        let recorded = Self::read(facts, &path).transcript;
+        let played = play(facts, &recorded, &Facts::default()).expect("a machine tells its facts");
         (*played.observed.value).as_any().downcast_ref::<Facts>().expect("facts").clone()
     }
 
-    pub fn play_with(&self, facts: &Facts) -> Played {
-        play(self.def, &self.transcript, facts)
-            .unwrap_or_else(|reason| panic!("{}/{}: {reason}", self.def.name, self.case))
+    /// What came of it; nothing where the machine told nothing.
+    pub fn played(&self) -> Option<Played> {
+        play(self.def, &self.transcript, &self.facts()).ok()
     }
 }
 
@@ -61,12 +62,17 @@ fn recorded_machines_are_understood() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     for recording in Recording::all() {
-        let played = recording.play_with(&recording.facts());
         let place = format!("{}/{}", recording.def.name, recording.case);
-        assert_eq!(played.unrecorded, [""; 0], "{place} does not answer these");
-        assert_eq!(played.unasked, [""; 0], "{place} answers what nobody asks");
+        let text = match play(recording.def, &recording.transcript, &recording.facts()) {
+            Ok(played) => {
+                assert_eq!(played.unrecorded, [""; 0], "{place} does not answer these");
+                assert_eq!(played.unasked, [""; 0], "{place} answers what nobody asks");
+                shown(&played)
+            }
+            Err(error) => format!("error: {error}\n"),
+        };
         settings.set_snapshot_path(folder().join(recording.def.name));
-        settings.bind(|| insta::assert_snapshot!(recording.case.as_str(), shown(&played)));
+        settings.bind(|| insta::assert_snapshot!(recording.case.as_str(), text));
     }
 }
 

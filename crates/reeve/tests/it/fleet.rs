@@ -36,7 +36,7 @@ fn three_machines_are_read_over_ssh() {
         let kernel = lab.ssh(device, "cat /proc/sys/kernel/osrelease");
         let info = server.get_json(&format!("/api/devices/{device}"));
         assert_eq!(info["facts"]["kernel"].as_str(), Some(kernel.trim()), "{device}");
-        let uptime = server.get_json(&format!("/api/devices/{device}/processes"));
+        let uptime = server.get_json(&format!("/api/devices/{device}/processes?deadline_seconds=30"));
         assert!(uptime["value"]["process_count"].as_u64() > Some(0), "{device}: {uptime}");
     }
     assert_eq!(row(&server, "tower")["device_type"], "unraid");

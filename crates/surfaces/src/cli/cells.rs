@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::words;
 
-/// Widest cell, in characters; a longer one is cut.
-const WIDEST: usize = 48;
 /// Widest sparkline, in characters.
 const LINE: usize = 30;
+/// Fewest numbers that are drawn as a line rather than written out.
+const SERIES: usize = 8;
 
 /// A value as text without a line break, by the unit in its field's name. Nothing for what is not known and for what
 /// needs more room than a cell.
@@ -24,26 +24,19 @@ pub(super) fn cell(field: &str, value: &Value, row: &Map<String, Value>, now: Ti
             Some(moment) => words::age(moment, now),
             None => clean(value.as_str()?),
         }),
-        Value::Array(items) => listed(items),
+        Value::Array(items) => listed(field, items, row),
         Value::Object(fields) => labels(fields),
     }
 }
 
-/// The same, cut to what a table can show.
-pub(super) fn narrow(text: &str) -> String {
-    if text.chars().count() <= WIDEST {
+/// The same, cut to so many characters.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
         return text.to_owned();
     }
-    let mut cut: String = text.chars().take(WIDEST - 1).collect();
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
     cut.push('…');
     cut
-}
-
-/// Whether this is a series: numbers and gaps.
-pub(super) fn series(value: &Value) -> Option<Vec<Option<f64>>> {
-    let items = value.as_array().filter(|items| items.len() >= 3)?;
-    let is_series = items.iter().all(|item| item.is_number() || item.is_null());
-    is_series.then(|| items.iter().map(Value::as_f64).collect())
 }
 
 /// A number by its own unit; by that of the metric that its row is about, where it has none of its own.
@@ -60,19 +53,25 @@ fn figure(field: &str, value: f64, row: &Map<String, Value>) -> String {
     }
 }
 
-fn listed(items: &[Value]) -> Option<String> {
+fn listed(field: &str, items: &[Value], row: &Map<String, Value>) -> Option<String> {
     if items.is_empty() {
         return None;
     }
+    let is_series = items.iter().all(|item| item.is_number() || item.is_null());
+    if is_series && items.len() >= SERIES {
+        let values: Vec<Option<f64>> = items.iter().map(Value::as_f64).collect();
+        return Some(words::sparkline(&values, LINE)).filter(|line| !line.is_empty());
+    }
+    // `core_busy_ratios` holds several of what `core_busy_ratio` would hold.
+    let one = field.strip_suffix("ratios").map(|stem| format!("{stem}ratio"));
+    let one = one.as_deref().unwrap_or(field);
     let text = |item: &Value| match item {
         Value::String(text) => Some(clean(text)),
-        Value::Number(number) => number.as_f64().map(words::number),
+        Value::Number(number) => number.as_f64().map(|number| figure(one, number, row)),
         Value::Bool(_) => Some(item.to_string()),
+        Value::Null if is_series => Some("-".to_owned()),
         _ => None,
     };
-    if let Some(values) = series(&Value::Array(items.to_vec())) {
-        return Some(words::sparkline(&values, LINE));
-    }
     match items.iter().map(text).collect::<Option<Vec<String>>>() {
         Some(texts) => Some(texts.join(", ")),
         None => Some(items.len().to_string()),

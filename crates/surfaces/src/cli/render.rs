@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use domain::Timestamp;
 use domain::untrusted::clean;
 use serde_json::{Map, Value};
 
-use super::cells::{cell, narrow};
+use super::cells::cell;
+use super::table::{WIDEST, columns, drawn, fit};
 use crate::words;
 
 /// An answer in two parts.
@@ -19,8 +19,8 @@ pub struct Rendered {
     pub notes: String,
 }
 
-/// Space between the columns of a table, in characters.
-const GAP: usize = 2;
+/// Most rows that are told one after the other.
+const MOST_TOLD: usize = 30;
 
 /// Renders an answer for a terminal of `width` columns. `schema` is that of the operation's output: it has the order
 /// of a row's fields.
@@ -49,21 +49,38 @@ impl Page {
             let order = row_fields(schema, "items");
             if !items.is_empty() {
                 self.out.push('\n');
-                self.table(items, &order, 0);
+                self.rows(items, &order, 0);
             }
             if let Some(cursor) = fields.get("next_cursor").and_then(Value::as_str) {
                 let total = fields.get("total").and_then(Value::as_u64).unwrap_or_default();
                 let _ =
                     writeln!(self.notes, "{} of {total} shown; go on with --cursor {cursor}", items.len());
             }
+        } else if let (Some(Value::Object(value)), Some(as_of)) = (fields.get("value"), fields.get("as_of")) {
+            self.object("", value, &field_schema(schema, "value"), 0);
+            self.seen(fields, as_of);
         } else {
-            self.object(fields, schema, 0);
+            self.object("", fields, schema, 0);
         }
         self.problems(fields);
     }
 
+    /// When a reading was seen, and whether it may be out of date.
+    fn seen(&mut self, fields: &Map<String, Value>, as_of: &Value) {
+        let age = words::moment(as_of).map(|moment| words::age(moment, self.now)).unwrap_or_default();
+        let is_stale = fields.get("stale").and_then(Value::as_bool).unwrap_or(false);
+        let stale = if is_stale { "; stale: the machine did not answer" } else { "" };
+        let _ = writeln!(self.notes, "seen {age}{stale}");
+    }
+
     /// Names and values, one a line; what needs more room comes after, under its name.
-    fn object(&mut self, fields: &Map<String, Value>, schema: &Map<String, Value>, indent: usize) {
+    fn object(
+        &mut self,
+        group: &str,
+        fields: &Map<String, Value>,
+        schema: &Map<String, Value>,
+        indent: usize,
+    ) {
         let shown: Vec<(&String, &Value)> = fields
             .iter()
             .filter(|(name, value)| {
@@ -71,16 +88,14 @@ impl Page {
             })
             .collect();
         let (small, large): (Vec<_>, Vec<_>) = shown.into_iter().partition(|(_, value)| is_small(value));
-        let widest = small.iter().map(|(name, _)| words::heading(name).chars().count()).max().unwrap_or(0);
-        for (name, value) in small {
-            let heading = words::heading(name);
-            if let Some(text) = cell(name, value, fields, self.now) {
-                self.line(
-                    indent,
-                    &format!("{heading}:{:pad$}  {text}", "", pad = widest - heading.chars().count()),
-                );
-            }
-        }
+        let pairs: Vec<(String, String)> = small
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let name = words::with_unit(group, name);
+                Some((words::heading(&name), cell(&name, value, fields, self.now)?))
+            })
+            .collect();
+        self.pairs(&pairs, indent);
         for (name, value) in large {
             if !self.out.is_empty() {
                 self.out.push('\n');
@@ -88,11 +103,11 @@ impl Page {
             match value {
                 Value::Object(inner) => {
                     self.line(indent, &format!("{}:", words::heading(name)));
-                    self.object(inner, &field_schema(schema, name), indent + 2);
+                    self.object(name, inner, &field_schema(schema, name), indent + 2);
                 }
                 Value::Array(items) if items.iter().all(Value::is_object) => {
                     self.line(indent, &format!("{} ({}):", words::heading(name), items.len()));
-                    self.table(items, &row_fields(schema, name), indent + 2);
+                    self.rows(items, &row_fields(schema, name), indent + 2);
                 }
                 other => {
                     self.line(indent, &format!("{}: {}", words::heading(name), clean(&other.to_string())));
@@ -101,45 +116,41 @@ impl Page {
         }
     }
 
-    /// As many columns as fit, the first ones first. Those that do not are named among the notes.
-    fn table(&mut self, items: &[Value], order: &[String], indent: usize) {
+    /// A table of as many columns as fit, the first ones first; those that do not are named among the notes. Rows of
+    /// long texts inside an answer are told one after the other instead.
+    fn rows(&mut self, items: &[Value], order: &[String], indent: usize) {
         let rows: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
-        let mut order = order.to_vec();
-        for name in rows.iter().flat_map(|row| row.keys()) {
-            if !order.contains(name) {
-                order.push(name.clone());
+        let fitted = fit(columns(&rows, order, self.now), self.width.saturating_sub(indent));
+        let is_wordy = fitted.left_out.iter().any(|column| column.width() > WIDEST);
+        if indent > 0 && is_wordy && rows.len() <= MOST_TOLD {
+            for row in rows {
+                self.told(row, indent);
             }
+            return;
         }
-        let room = self.width.saturating_sub(indent);
-        let mut used = 0;
-        let mut columns: Vec<(String, Vec<String>)> = Vec::new();
-        let mut left_out: Vec<String> = Vec::new();
-        for name in order {
-            let column: Vec<Option<String>> = rows
-                .iter()
-                .map(|row| {
-                    cell(&name, row.get(&name).unwrap_or(&Value::Null), row, self.now)
-                        .map(|text| narrow(&text))
-                })
-                .collect();
-            if column.iter().all(Option::is_none) {
-                continue;
-            }
-            let texts: Vec<String> =
-                column.into_iter().map(|text| text.unwrap_or_else(|| "-".to_owned())).collect();
-            let heading = words::heading(&name).to_uppercase();
-            let width = texts.iter().chain([&heading]).map(|text| text.chars().count()).max().unwrap_or(0);
-            let wanted = used + width + if columns.is_empty() { 0 } else { GAP };
-            if wanted > room && !columns.is_empty() {
-                left_out.push(name);
-                continue;
-            }
-            used = wanted;
-            columns.push((heading, texts));
+        self.out.push_str(&drawn(&fitted.columns, rows.len(), indent));
+        if !fitted.left_out.is_empty() {
+            let names: Vec<&str> = fitted.left_out.iter().map(|column| column.name.as_str()).collect();
+            let _ = writeln!(self.notes, "not enough room for: {} (--json has all)", names.join(", "));
         }
-        self.out.push_str(&drawn(&columns, rows.len(), indent));
-        if !left_out.is_empty() {
-            let _ = writeln!(self.notes, "not enough room for: {} (--json has all)", left_out.join(", "));
+    }
+
+    /// One row: its first value as the heading of the others.
+    fn told(&mut self, row: &Map<String, Value>, indent: usize) {
+        let mut cells = row
+            .iter()
+            .filter_map(|(name, value)| Some((words::heading(name), cell(name, value, row, self.now)?)));
+        let first = cells.next().map(|(_, text)| text).unwrap_or_default();
+        let others: Vec<(String, String)> = cells.collect();
+        self.line(indent, &first);
+        self.pairs(&others, indent + 2);
+    }
+
+    fn pairs(&mut self, pairs: &[(String, String)], indent: usize) {
+        let widest = pairs.iter().map(|(heading, _)| heading.chars().count()).max().unwrap_or(0);
+        for (heading, text) in pairs {
+            let pad = widest - heading.chars().count();
+            self.line(indent, &format!("{heading}:{:pad$}  {text}", ""));
         }
     }
 
@@ -155,23 +166,6 @@ impl Page {
     fn line(&mut self, indent: usize, text: &str) {
         let _ = writeln!(self.out, "{:indent$}{text}", "");
     }
-}
-
-fn drawn(columns: &[(String, Vec<String>)], rows: usize, indent: usize) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|(heading, _)| heading));
-    for row in 0..rows {
-        table.add_row(columns.iter().filter_map(|(_, texts)| texts.get(row)));
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let lines = table.to_string();
-    lines.lines().fold(String::new(), |mut text, line| {
-        let _ = writeln!(text, "{:indent$}{}", "", line.trim_end());
-        text
-    })
 }
 
 fn is_small(value: &Value) -> bool {

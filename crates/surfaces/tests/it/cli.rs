@@ -109,9 +109,9 @@ fn a_listing_is_a_summary_and_a_table() {
     let wide = cli::render(&answer, &things.output_inline(), 80, NOW);
     let expected = "3 things\n\
         \n\
-        NAME   SIZE     USED   TAGS        AS OF\n\
-        anvil  3.0 GiB  50.0%  all, anvil  5s ago\n\
-        bolt   2.0 KiB  -      -           1m 10s ago\n";
+        NAME   SIZE     USED %  TAGS        AS OF\n\
+        anvil  3.0 GiB  50.0%   all, anvil  5s ago\n\
+        bolt   2.0 KiB  -       -           1m 10s ago\n";
     assert_eq!(wide.out, expected);
     assert_eq!(
         wide.notes,
@@ -128,8 +128,8 @@ fn an_object_is_names_and_values_with_tables_below() {
         "name": "nas", "uptime_seconds": 93_784, "why": null, "tags": ["a", "b"], "stale": false,
         "facts": {"os": "Debian", "memory_bytes": 1_610_612_736_u64, "disks": [{"name": "sda", "size_bytes": 1024}]},
         "series": [
-            {"metric": "cpu_busy_ratio", "labels": {"core": "0"}, "kind": "gauge", "max": 0.5, "values": [0.0, null, 0.5]},
-            {"metric": "net_bytes_total", "labels": {}, "kind": "counter", "max": 2048.0, "values": [1, 2, 3]},
+            {"metric": "cpu_busy_ratio", "labels": {"core": "0"}, "kind": "gauge", "max": 0.5, "values": [0.0, null, 0.5, 0.5, 0, 0, 0, 0]},
+            {"metric": "net_bytes_total", "labels": {}, "kind": "counter", "max": 2048.0, "values": [1, 2, 3, 1, 1, 1, 1, 1]},
         ],
         "problems": [],
     });
@@ -150,11 +150,61 @@ facts:
 
 series (2):
   METRIC           LABELS  KIND     MAX        VALUES
-  cpu_busy_ratio   core=0  gauge    50.0%      ▁ █
-  net_bytes_total  -       counter  2.0 KiB/s  ▁▅█
+  cpu_busy_ratio   core=0  gauge    50.0%      ▁ ██▁▁▁▁
+  net_bytes_total  -       counter  2.0 KiB/s  ▁▅█▁▁▁▁▁
 ";
     assert_eq!(told.out, expected);
     assert_eq!(told.notes, "");
+}
+
+#[test]
+fn a_reading_is_told_without_its_wrapping() {
+    let answer = json!({
+        "value": {
+            "load1": 0.5, "used_bytes": 1024, "used_ratio": 0.25, "core_busy_ratios": [0.5, null],
+            "cpu_ratios": {"user": 0.5, "idle": 0.5},
+        },
+        "as_of": seen(61), "stale": true, "origin": "cached", "source": 1,
+        "problems": [{"code": "slow", "message": "it is slow"}],
+    });
+    let told = cli::render(&answer, &serde_json::Map::new(), 80, NOW);
+    let expected = "\
+load1:        0.5
+used:         1.0 KiB
+used %:       25.0%
+core busy %:  50.0%, -
+
+cpu %:
+  user %:  50.0%
+  idle %:  50.0%
+";
+    assert_eq!(told.out, expected);
+    assert_eq!(told.notes, "seen 1m 1s ago; stale: the machine did not answer\n! it is slow\n");
+}
+
+#[test]
+fn rows_of_long_texts_are_told_one_after_the_other() {
+    let long = "x".repeat(60);
+    let answer = json!({"findings": [
+        {"what": "containers", "works": false, "why": "refused", "mend": &long},
+        {"what": "memory", "works": true, "why": "read", "mend": null},
+    ]});
+    let told = cli::render(&answer, &serde_json::Map::new(), 60, NOW);
+    let expected = format!(
+        "\
+findings (2):
+  containers
+    works:  no
+    why:    refused
+    mend:   {long}
+  memory
+    works:  yes
+    why:    read
+"
+    );
+    assert_eq!(told.out, expected);
+    let wide = cli::render(&answer, &serde_json::Map::new(), 120, NOW);
+    assert!(wide.out.contains(&long) && wide.out.contains("WHAT        WHY      MEND"), "{}", wide.out);
 }
 
 #[test]

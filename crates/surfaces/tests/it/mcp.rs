@@ -189,6 +189,20 @@ async fn what_is_for_people_is_neither_shown_nor_done() {
 }
 
 #[tokio::test]
+async fn lists_that_we_do_not_have_are_empty() {
+    let toys = Toys::new().await;
+    for (method, list) in [
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
+        ("prompts/list", "prompts"),
+    ] {
+        let listed = told(&modern(&toys, method, None, json!({})).await);
+        assert_eq!(listed["result"][list], json!([]), "{method}");
+        assert!(listed["result"]["ttlMs"].is_u64() && listed["result"]["cacheScope"].is_string(), "{method}");
+    }
+}
+
+#[tokio::test]
 async fn toolsets_are_chosen_by_address_or_header() {
     let toys = Toys::new().await;
     let session = Session::open(&toys).await;

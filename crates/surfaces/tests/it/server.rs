@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use surfaces::client::Client;
 use surfaces::mcp::{Toolsets, bridge};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf,
+    WriteHalf,
+};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
 
@@ -125,42 +128,72 @@ async fn the_command_line_is_served_at_the_socket() {
 #[tokio::test]
 async fn standard_input_speaks_mcp_through_the_socket() {
     let toys = Toys::new().await;
-    let door = Door::new();
-    let listener = UnixListener::bind(&door.0).expect("a socket");
-    let server = toys.server.clone();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let _ = server.serve_unix(listener).await;
-    });
-    let (here, there) = tokio::io::duplex(65_536);
-    let (read, write) = tokio::io::split(there);
-    let path = door.0.clone();
-    tasks.spawn(
-        async move { bridge(&path, &Toolsets::named("readings"), read, write).await.expect("bridged") },
-    );
-    let (read, mut write) = tokio::io::split(here);
-    let mut lines = BufReader::new(read).lines();
-    let messages = [
-        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}),
-        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
-        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}),
-    ];
-    for message in messages {
-        write.write_all(format!("{message}\n").as_bytes()).await.expect("written");
-    }
-    let mut next = async || -> serde_json::Value {
-        let line = lines.next_line().await.expect("read").expect("a line");
-        serde_json::from_str(&line).expect("JSON")
-    };
-    assert_eq!(next().await["result"]["serverInfo"]["name"], "reeve");
-    let listed = next().await;
-    let names: Vec<_> = listed["result"]["tools"]
-        .as_array()
-        .expect("tools")
-        .iter()
-        .map(|tool| tool["name"].clone())
-        .collect();
-    assert_eq!(names, ["break_down", "hang"]);
+    let mut door = Bridged::open(&toys);
+    door.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}))
+        .await;
+    assert_eq!(door.hear().await["result"]["serverInfo"]["name"], "reeve");
+    door.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    door.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
+    assert_eq!(names(&door.hear().await), ["break_down", "hang"]);
     toys.world.stop.cancel();
+}
+
+#[tokio::test]
+async fn standard_input_speaks_the_newer_era_too() {
+    let toys = Toys::new().await;
+    let mut door = Bridged::open(&toys);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    door.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}}))
+        .await;
+    let versions = door.hear().await["result"]["supportedVersions"].clone();
+    assert!(versions.as_array().is_some_and(|versions| versions.contains(&json!("2026-07-28"))));
+    door.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {"_meta": meta}})).await;
+    assert_eq!(names(&door.hear().await), ["break_down", "hang"]);
+    toys.world.stop.cancel();
+}
+
+/// A client of the readings' tools at standard input and output.
+struct Bridged {
+    lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    write: WriteHalf<DuplexStream>,
+    /// The server, the bridge, and the socket between them, until the test is over.
+    _held: (JoinSet<()>, Door),
+}
+
+impl Bridged {
+    fn open(toys: &Toys) -> Self {
+        let door = Door::new();
+        let listener = UnixListener::bind(&door.0).expect("a socket");
+        let server = toys.server.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = server.serve_unix(listener).await;
+        });
+        let (here, there) = tokio::io::duplex(65_536);
+        let (read, write) = tokio::io::split(there);
+        let path = door.0.clone();
+        tasks.spawn(async move {
+            bridge(&path, &Toolsets::named("readings"), read, write).await.expect("bridged");
+        });
+        let (read, write) = tokio::io::split(here);
+        Self { lines: BufReader::new(read).lines(), write, _held: (tasks, door) }
+    }
+
+    async fn say(&mut self, message: &Value) {
+        self.write.write_all(format!("{message}\n").as_bytes()).await.expect("written");
+    }
+
+    async fn hear(&mut self) -> Value {
+        let line = self.lines.next_line().await.expect("read").expect("a line");
+        serde_json::from_str(&line).expect("JSON")
+    }
+}
+
+fn names(listed: &Value) -> Vec<&str> {
+    let tools = listed["result"]["tools"].as_array().expect("tools");
+    tools.iter().filter_map(|tool| tool["name"].as_str()).collect()
 }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Account;
 use super::docker::{Dial, Dialled, Engines};
-use super::hanging::{Hanging, Process};
+use super::hanging::{Hanging, Process, late};
 use process::{Limits, run};
 
 /// Questions that may hang, at once.
@@ -162,10 +162,6 @@ impl NextIfRead for std::vec::IntoIter<Answer> {
     fn next_if_read(&mut self, is_read: bool) -> Option<Answer> {
         if is_read { self.next() } else { None }
     }
-}
-
-fn late(ask: &Ask) -> Answer {
-    Answer::without_output(Outcome::TimedOut, format!("no answer within {} s", ask.deadline.as_secs()))
 }
 
 fn is_root() -> bool {

@@ -50,29 +50,19 @@ pub(super) async fn run(
     };
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     let mut running = Running { child: Some(child), group, tasks: tasks.clone() };
-    let listening = async {
-        let (output, errors) = tokio::join!(listen(output, limits.cap_bytes), listen_on(errors));
-        (output, errors)
-    };
-    tokio::pin!(listening);
     let heard = tokio::time::timeout(limits.deadline, async {
-        let (output, errors) = listening.await;
+        let (output, errors) = listen_to_both(output, errors, limits.cap_bytes).await;
         // more than is taken: it is ended for it, and what it said is the answer
         let status = if output.1 { None } else { running.wait().await };
         (output, errors, status)
     })
     .await;
-    let mut answer = match heard {
-        Ok(((output, truncated), errors, status)) => {
-            let mut answer = Answer::done(status.unwrap_or_default(), output);
-            answer.truncated = truncated;
-            answer.error = String::from_utf8_lossy(&errors).trim().to_owned();
-            answer
-        }
-        Err(_) => {
-            let words = format!("no answer within {} s", limits.deadline.as_secs());
-            Answer::without_output(Outcome::TimedOut, words)
-        }
+    let mut answer = if let Ok(((output, truncated), errors, status)) = heard {
+        let error = String::from_utf8_lossy(&errors).trim().to_owned();
+        Answer { truncated, error, ..Answer::done(status.unwrap_or_default(), output) }
+    } else {
+        let seconds = limits.deadline.as_secs_f64();
+        Answer::without_output(Outcome::TimedOut, format!("no answer within {seconds:.1} s"))
     };
     answer.took = began.elapsed();
     Ok((answer, running.end().await))
@@ -105,6 +95,29 @@ fn not_started(argv: &[String], error: &std::io::Error) -> Answer {
     Answer::without_output(outcome, format!("{program}: {error}"))
 }
 
+/// Listens until both outputs end, or the first says too much.
+async fn listen_to_both(
+    output: impl AsyncRead + Unpin,
+    errors: impl AsyncRead + Unpin,
+    cap: usize,
+) -> ((Vec<u8>, bool), Vec<u8>) {
+    let mut kept = Vec::new();
+    let output = {
+        let (listening, errors) = (listen(output, cap), listen_on(errors, &mut kept));
+        tokio::pin!(listening, errors);
+        tokio::select! {
+            output = &mut listening => {
+                if !output.1 {
+                    errors.await;
+                }
+                output
+            }
+            () = &mut errors => listening.await,
+        }
+    };
+    (output, kept)
+}
+
 /// Reads up to `cap` bytes; whether there were more, in which case it stops.
 async fn listen(mut from: impl AsyncRead + Unpin, cap: usize) -> (Vec<u8>, bool) {
     let mut output = Vec::new();
@@ -117,14 +130,12 @@ async fn listen(mut from: impl AsyncRead + Unpin, cap: usize) -> (Vec<u8>, bool)
 }
 
 /// Reads to the end, keeping the beginning.
-async fn listen_on(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
-    let mut kept = Vec::new();
+async fn listen_on(mut from: impl AsyncRead + Unpin, kept: &mut Vec<u8>) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let room = LONGEST_ERROR_BYTES.saturating_sub(kept.len());
         kept.extend_from_slice(&buffer[..length.min(room)]);
     }
-    kept
 }
 
 /// A program that runs; it and all it started are killed when this is dropped.
@@ -149,8 +160,7 @@ impl Running {
             return true;
         }
         self.kill();
-        let has_ended = tokio::time::timeout(ENDING_DEADLINE, self.wait()).await.is_ok();
-        has_ended
+        tokio::time::timeout(ENDING_DEADLINE, self.wait()).await.is_ok()
     }
 
     fn kill(&self) {

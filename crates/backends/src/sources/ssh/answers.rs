@@ -4,6 +4,7 @@ use domain::ask::{Answer, Ask, Outcome, Question};
 
 use super::framing::{End, Piece};
 use super::script::Part;
+use crate::sources::hanging::late;
 
 /// Most of standard error that is kept, in bytes.
 pub(super) const LONGEST_ERROR_BYTES: usize = 4096;
@@ -11,11 +12,7 @@ pub(super) const LONGEST_ERROR_BYTES: usize = 4096;
 /// The answers to `asks`, from the pieces of standard output and of standard error that `parts` describe. What has not
 /// ended is answered with `TimedOut`.
 pub(super) fn answers(asks: &[Ask], parts: &[Part], output: Vec<Piece>, errors: &[Piece]) -> Vec<Answer> {
-    let unanswered = |ask: &Ask| {
-        let seconds = ask.deadline.as_secs();
-        Answer::without_output(Outcome::TimedOut, format!("no answer within {seconds} s"))
-    };
-    let mut answers: Vec<Answer> = asks.iter().map(unanswered).collect();
+    let mut answers: Vec<Answer> = asks.iter().map(late).collect();
     for (number, (part, piece)) in parts.iter().zip(output).enumerate() {
         let said = errors.get(number).map(|piece| String::from_utf8_lossy(&piece.output)).unwrap_or_default();
         let Some(end) = piece.end.clone() else { continue };

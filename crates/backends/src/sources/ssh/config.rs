@@ -1,16 +1,20 @@
 //! The server's `ssh_config`: which address, user, keys and known hosts an alias means.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use domain::device::SshTarget;
-use domain::{Error, Result};
+use domain::{Error, ErrorKind, Result};
 
 use super::config_text::{Item, Setting, parse};
+use super::destination::{Tokens, parse_jumps};
 use super::pattern::{list_matches, matches};
 use crate::sources::Account;
 
+pub use super::destination::Destination;
+
 const SYSTEM_CONFIG: &str = "/etc/ssh/ssh_config";
 const SYSTEM_KNOWN_HOSTS: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
+const USER_KNOWN_HOSTS: [&str; 2] = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"];
 const DEFAULT_KEYS: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk"];
 
 /// The `ssh_config` of an account: its own file, then the system's.
@@ -19,59 +23,6 @@ pub struct Config {
     items: Vec<Item>,
     account: Account,
     warnings: Vec<String>,
-}
-
-/// Where an alias leads, by `ssh_config` and by what the target itself says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// The alias that was asked for.
-    pub alias: String,
-    /// Host name or address to connect to.
-    pub host_name: String,
-    /// TCP port.
-    pub port: u16,
-    /// User to sign in as.
-    pub user: String,
-    /// Private key files to try, in order.
-    pub identity_files: Vec<PathBuf>,
-    /// Whether those were named by somebody, rather than the usual ones.
-    pub are_identities_named: bool,
-    /// Whether only those are tried, and of an agent's keys only theirs.
-    pub identities_only: bool,
-    /// The agent's socket.
-    pub agent_socket: Option<PathBuf>,
-    /// User certificates to try beside those that lie next to a key.
-    pub certificate_files: Vec<PathBuf>,
-    /// Hosts to go through, nearest first, as in `ProxyJump`.
-    pub jumps: Vec<SshTarget>,
-    /// Files of known hosts, the user's first.
-    pub known_hosts: Vec<PathBuf>,
-    /// Name to look up in them instead of the host name.
-    pub host_key_alias: Option<String>,
-    /// Longest wait for a connection, in seconds, where the configuration says so.
-    pub connect_timeout_seconds: Option<u64>,
-    /// File with the passphrase of the keys.
-    pub passphrase_file: Option<PathBuf>,
-    /// Whether a `Host` block other than `*` matched.
-    pub is_known: bool,
-    /// What in the configuration was passed over.
-    pub warnings: Vec<String>,
-}
-
-impl Destination {
-    /// The host as `known_hosts` writes it: `[host]:port` where the port is not 22.
-    pub fn known_as(&self) -> String {
-        match &self.host_key_alias {
-            Some(alias) => alias.to_lowercase(),
-            None => known_name(&self.host_name, self.port),
-        }
-    }
-}
-
-/// `host` as `known_hosts` writes it.
-pub(crate) fn known_name(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
-    if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
 impl Config {
@@ -109,16 +60,8 @@ impl Config {
     }
 
     fn destination(&self, target: &SshTarget, found: Found) -> Result<Destination> {
-        if let Some(command) = found.proxy_command.filter(|command| command != "none") {
-            return Err(Error::new(
-                domain::ErrorKind::Unsupported,
-                "ssh_proxy_command",
-                format!(
-                    "ssh_config reaches “{}” by ProxyCommand ({command}), which Reeve does not run",
-                    target.host
-                ),
-                "use ProxyJump in ~/.ssh/config, or set proxy_jump on the device",
-            ));
+        if let Some(command) = found.proxy_command.as_ref().filter(|command| *command != "none") {
+            return Err(proxy_command_refused(&target.host, command));
         }
         let user = found.user.unwrap_or_else(|| self.account.user.clone());
         let mut tokens = Tokens {
@@ -134,24 +77,20 @@ impl Config {
         };
         tokens.host_name = &host_name;
         let mut warnings = found.warnings;
-        let named: Vec<PathBuf> = if target.identity_files.is_empty() {
-            tokens.paths(&found.identity_files, &mut warnings)
-        } else {
-            tokens.paths(&target.identity_files, &mut warnings)
-        };
-        let are_identities_named = !found.identity_files.is_empty() || !target.identity_files.is_empty();
+        let named =
+            if target.identity_files.is_empty() { &found.identity_files } else { &target.identity_files };
+        let are_identities_named = !named.is_empty();
+        let named = tokens.paths(named, &mut warnings);
         let defaults = || DEFAULT_KEYS.iter().map(|name| self.account.home.join(".ssh").join(name)).collect();
         let agent_socket = match found.identity_agent.as_deref() {
             None | Some("SSH_AUTH_SOCK") => self.account.agent_socket.clone(),
             Some(other) => tokens.paths(&[other.to_owned()], &mut warnings).into_iter().next(),
         };
-        let user_known_hosts = found
-            .user_known_hosts
-            .unwrap_or_else(|| vec!["~/.ssh/known_hosts".to_owned(), "~/.ssh/known_hosts2".to_owned()]);
         let known_hosts = if self.account.known_hosts.is_empty() {
-            let system =
-                found.global_known_hosts.unwrap_or_else(|| SYSTEM_KNOWN_HOSTS.map(String::from).to_vec());
-            [tokens.paths(&user_known_hosts, &mut warnings), tokens.paths(&system, &mut warnings)].concat()
+            let owned = |paths: [&str; 2]| paths.map(String::from).to_vec();
+            let user = found.user_known_hosts.unwrap_or_else(|| owned(USER_KNOWN_HOSTS));
+            let system = found.global_known_hosts.unwrap_or_else(|| owned(SYSTEM_KNOWN_HOSTS));
+            tokens.paths(&[user, system].concat(), &mut warnings)
         } else {
             self.account.known_hosts.clone()
         };
@@ -174,6 +113,15 @@ impl Config {
             warnings,
         })
     }
+}
+
+fn proxy_command_refused(alias: &str, command: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "ssh_proxy_command",
+        format!("ssh_config reaches “{alias}” by ProxyCommand ({command}), which Reeve does not run"),
+        "use ProxyJump in ~/.ssh/config, or set proxy_jump on the device",
+    )
 }
 
 fn collect_aliases(items: &[Item], aliases: &mut Vec<String>) {
@@ -307,99 +255,6 @@ impl Found {
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// `[user@]host[:port]` several times, separated by commas; `none` is no jump.
-fn parse_jumps(text: Option<&str>) -> Result<Vec<SshTarget>> {
-    let Some(text) = text.filter(|text| !text.eq_ignore_ascii_case("none")) else { return Ok(Vec::new()) };
-    text.split(',').map(|jump| parse_jump(jump.trim())).collect()
-}
-
-fn parse_jump(text: &str) -> Result<SshTarget> {
-    let malformed = || {
-        Error::invalid(
-            "proxy_jump_malformed",
-            format!("“{}” is no host to jump through", domain::untrusted::clean(text)),
-            "write it as user@host:port; user and port may be left out",
-        )
-    };
-    let text = text.strip_prefix("ssh://").unwrap_or(text).trim_end_matches('/');
-    let (user, rest) = match text.rsplit_once('@') {
-        Some((user, rest)) => (Some(user.to_owned()), rest),
-        None => (None, text),
-    };
-    let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
-        let (host, tail) = bracketed.split_once(']').ok_or_else(malformed)?;
-        (host, tail.strip_prefix(':'))
-    } else {
-        match rest.split_once(':') {
-            // a bare IPv6 address has more than one colon
-            Some((_, tail)) if tail.contains(':') => (rest, None),
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        }
-    };
-    if host.is_empty() || host.starts_with('-') {
-        return Err(malformed());
-    }
-    let port = port.map(|port| port.parse().map_err(|_| malformed())).transpose()?;
-    Ok(SshTarget { host: host.to_owned(), user, port, ..SshTarget::default() })
-}
-
-/// What `%` and `~` stand for.
-struct Tokens<'a> {
-    account: &'a Account,
-    alias: &'a str,
-    host_name: &'a str,
-    user: &'a str,
-    port: u16,
-}
-
-impl Tokens<'_> {
-    fn fill(&self, text: &str) -> String {
-        let mut filled = String::with_capacity(text.len());
-        let mut rest = text.chars();
-        while let Some(character) = rest.next() {
-            if character != '%' {
-                filled.push(character);
-                continue;
-            }
-            match rest.next() {
-                Some('%') | None => filled.push('%'),
-                Some('h') => filled.push_str(self.host_name),
-                Some('n' | 'k') => filled.push_str(self.alias),
-                Some('r') => filled.push_str(self.user),
-                Some('u') => filled.push_str(&self.account.user),
-                Some('d') => filled.push_str(&self.account.home.to_string_lossy()),
-                Some('p') => filled.push_str(&self.port.to_string()),
-                Some(other) => filled.extend(['%', other]),
-            }
-        }
-        filled
-    }
-
-    fn path(&self, text: &str) -> PathBuf {
-        let filled = self.fill(text);
-        match filled.strip_prefix("~/") {
-            Some(rest) => self.account.home.join(rest),
-            // relative to the home directory: a server's working directory means nothing
-            None => self.account.home.join(filled),
-        }
-    }
-
-    /// The paths; `none` is none, and what names an environment variable is passed over.
-    fn paths(&self, texts: &[String], warnings: &mut Vec<String>) -> Vec<PathBuf> {
-        let mut paths = Vec::new();
-        for text in texts.iter().filter(|text| !text.eq_ignore_ascii_case("none")) {
-            if text.contains('$') {
-                warnings
-                    .push(format!("ssh_config: “{text}” names an environment variable, which is not read"));
-            } else {
-                paths.push(self.path(text));
-            }
-        }
-        paths
     }
 }
 

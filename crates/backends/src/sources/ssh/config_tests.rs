@@ -1,5 +1,8 @@
 //! What aliases mean, by written configurations.
 
+use std::path::PathBuf;
+
+use super::super::destination::known_name;
 use super::*;
 
 struct Files {

@@ -7,9 +7,6 @@ use domain::device::SshTarget;
 use domain::ports::{ApprovedHostKey, KeyVerdict, ShownHostKey};
 use domain::{BoxFuture, Error, Result};
 use russh::client::{self, Handle};
-use russh::keys::ssh_key::PublicKey;
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyBase64, PublicKeyOrCertificate};
-use russh::{Preferred, SshId};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,8 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{Config, Destination};
 use super::failure;
+use super::gatekeeper::{Gatekeeper, Shown, client_config};
 use super::keys::Identities;
-use super::known_hosts::{CertificateFlaw, KnownKeys};
+use super::known_hosts::KnownKeys;
 use super::sign_in::sign_in;
 use super::wire::{FirstWords, Wire};
 use crate::sources::Account;
@@ -30,8 +28,6 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const LONGEST_CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 /// Keys are decrypted and ssh-agents asked within this, beside the network.
 const SIGN_IN_DEADLINE: Duration = Duration::from_secs(15);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const KEEP_ALIVES_MISSED: usize = 3;
 /// More jumps than this are a circle.
 const MOST_JUMPS: usize = 8;
 
@@ -69,7 +65,6 @@ pub(crate) struct Line {
 impl Connector {
     /// Connects to `target` and signs in; what was seen is in `look`, whatever the result.
     pub async fn connect(&self, target: &SshTarget, look: &mut Look) -> Result<Line> {
-        let _place = self.places.acquire().await.map_err(|_| Error::cancelled())?;
         tokio::select! {
             () = self.closing.cancelled() => Err(Error::cancelled()),
             line = self.connect_via(target, look, 0) => line,
@@ -91,6 +86,8 @@ impl Connector {
                     (through(&via, &destination).await?, Some(Box::new(via)))
                 }
             };
+            // not before: a machine that does not answer must hold up no other
+            let _place = self.places.acquire().await.map_err(|_| Error::cancelled())?;
             let cut = self.closing.child_token();
             let guard = cut.clone().drop_guard();
             let mut handle = shake_hands(stream, cut.clone(), &destination, known, look).await?;
@@ -237,97 +234,4 @@ async fn shake_hands(
         Err(_) if first_words.is_ssh() => Err(failure::silent(destination, "while keys were exchanged")),
         Err(_) => Err(failure::silent(destination, "after it accepted the connection")),
     }
-}
-
-fn client_config(known: &KnownKeys) -> client::Config {
-    let usual = [
-        Algorithm::Ed25519,
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-        Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-    ];
-    let kinds = known.algorithms();
-    let is_known = |algorithm: &Algorithm| {
-        kinds.iter().any(|kind| kind == algorithm || is_rsa(kind) && is_rsa(algorithm))
-    };
-    let (mut ordered, others): (Vec<_>, Vec<_>) = usual.iter().cloned().partition(is_known);
-    ordered.extend(others);
-    client::Config {
-        client_id: SshId::Standard(concat!("SSH-2.0-Reeve_", env!("CARGO_PKG_VERSION")).into()),
-        keepalive_interval: Some(KEEP_ALIVE),
-        keepalive_max: KEEP_ALIVES_MISSED,
-        preferred: Preferred {
-            key: ordered.into(),
-            host_key_certificates: if known.has_authority() {
-                usual.to_vec().into()
-            } else {
-                Vec::new().into()
-            },
-            ..Preferred::default()
-        },
-        ..client::Config::default()
-    }
-}
-
-#[derive(Clone, Default)]
-struct Shown(Arc<Mutex<Option<Seen>>>);
-
-struct Seen {
-    key: ShownHostKey,
-    /// Why its certificate did not count, where it had one.
-    flaw: Option<&'static str>,
-}
-
-/// Lets only trusted host keys through, and remembers what was shown.
-pub(crate) struct Gatekeeper {
-    host: String,
-    known: KnownKeys,
-    shown: Shown,
-}
-
-impl Gatekeeper {
-    fn judge(&self, shown: &PublicKeyOrCertificate) -> (KeyVerdict, Option<&'static str>) {
-        let Some(certificate) = shown.certificate() else {
-            return (self.known.verdict(&shown.public_key()), None);
-        };
-        match self.known.vouched(certificate) {
-            Ok(()) => (KeyVerdict::Trusted, None),
-            Err(CertificateFlaw::Revoked) => (KeyVerdict::Revoked, None),
-            // the key in it may be known by itself, as OpenSSH has it
-            Err(CertificateFlaw::Distrusted(why)) => (self.known.verdict(&shown.public_key()), Some(why)),
-        }
-    }
-}
-
-impl client::Handler for Gatekeeper {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        let (verdict, flaw) = self.judge(shown);
-        let key: PublicKey = shown.public_key();
-        let seen = Seen {
-            key: ShownHostKey {
-                host: self.host.clone(),
-                algorithm: key_type(&key),
-                fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
-                public_key: key.public_key_base64(),
-                verdict,
-            },
-            flaw,
-        };
-        *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
-        Ok(verdict == KeyVerdict::Trusted)
-    }
-}
-
-/// Whatever the hash.
-fn is_rsa(algorithm: &Algorithm) -> bool {
-    matches!(algorithm, Algorithm::Rsa { .. })
-}
-
-/// The key type as `known_hosts` writes it: RSA without its signature hash.
-fn key_type(key: &PublicKey) -> String {
-    if key.algorithm().is_rsa() { "ssh-rsa".to_owned() } else { key.algorithm().as_str().to_owned() }
 }

@@ -165,6 +165,15 @@ pub(super) fn closed(destination: &Destination) -> Error {
     )
 }
 
+/// The shell there was ended before it had answered.
+pub(super) fn shell_ended(destination: &Destination) -> Error {
+    Error::unreachable(
+        "ssh_shell_ended",
+        format!("the shell on {} ended before it had answered", destination.host_name),
+        "see whether something ends it there, such as a lack of memory: dmesg | tail",
+    )
+}
+
 /// The server gives no session more.
 pub(super) fn sessions_full(destination: &Destination) -> Error {
     Error::unreachable(
@@ -178,7 +187,7 @@ pub(super) fn sessions_full(destination: &Destination) -> Error {
 pub(super) fn command_refused(destination: &Destination, said: &str) -> Error {
     const QUOTED_CHARACTERS: usize = 200;
     let said: String = domain::untrusted::clean(said.trim()).chars().take(QUOTED_CHARACTERS).collect();
-    let said = if said.is_empty() { "it said nothing".to_owned() } else { format!("it said “{said}”") };
+    let said = if said.is_empty() { "it says nothing".to_owned() } else { format!("it said “{said}”") };
     let Destination { user, host_name, .. } = destination;
     Error::unreachable(
         "ssh_command_refused",

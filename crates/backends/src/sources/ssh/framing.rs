@@ -25,10 +25,12 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Ends it here, where it was cut off for saying too much.
+    /// Ends it here, where it said more than is taken and was ended for that.
     pub fn cut_off(&mut self) {
-        let remarks = std::mem::take(&mut self.remarks);
-        self.end.get_or_insert(End { status: 0, took: Duration::ZERO, remarks });
+        if self.dropped > 0 && self.end.is_none() {
+            let remarks = std::mem::take(&mut self.remarks);
+            self.end = Some(End { status: 0, took: Duration::ZERO, remarks });
+        }
     }
 }
 

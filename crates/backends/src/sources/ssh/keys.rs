@@ -55,6 +55,8 @@ pub enum FlawKind {
     NeedsPassphrase,
     /// It is encrypted by another passphrase.
     WrongPassphrase,
+    /// It holds no passphrase that can be read.
+    NoPassphrase,
     /// It is no key, or of a kind that is not understood.
     Malformed,
 }
@@ -74,8 +76,8 @@ impl Identities {
         for path in &destination.identity_files {
             match read_identity(path, passphrase.as_ref()) {
                 Ok(identity) => identities.found.push(identity),
-                Err((public, flaw)) => {
-                    identities.found.extend(public.map(|public| Identity::public_only(path, public)));
+                Err(Locked { public, flaw }) => {
+                    identities.found.extend(public.map(|public| Identity::public_only(path, *public)));
                     if destination.are_identities_named || flaw.kind != FlawKind::Missing {
                         identities.flaws.push(flaw);
                     }
@@ -129,6 +131,11 @@ impl Flaw {
                 format!("the key {path} for {} does not open with the passphrase given", destination.alias),
                 format!("try the passphrase with: ssh-keygen -y -f {path}; then correct the passphrase file"),
             ),
+            FlawKind::NoPassphrase => Error::unreachable(
+                "ssh_key_passphrase",
+                format!("the passphrase file {path} for {} cannot be read", destination.alias),
+                format!("let the user Reeve runs as read it: ls -l {path}"),
+            ),
             FlawKind::Malformed => Error::unreachable(
                 "ssh_key_unreadable",
                 format!("{path} is no private key that Reeve understands"),
@@ -152,18 +159,22 @@ fn read_text(path: &Path) -> Result<String, Flaw> {
 }
 
 fn read_passphrase(path: &Path) -> Result<Secret<String>, Flaw> {
-    read_text(path).map(|text| Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    let text = read_text(path).map_err(|_| Flaw::new(path, FlawKind::NoPassphrase))?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// A key; where it cannot be opened, its public half if that is known, and the flaw.
-fn read_identity(
-    path: &Path,
-    passphrase: Option<&Secret<String>>,
-) -> Result<Identity, (Option<PublicKey>, Flaw)> {
+/// A key that cannot be opened.
+struct Locked {
+    /// Its public half, if that is known.
+    public: Option<Box<PublicKey>>,
+    flaw: Flaw,
+}
+
+fn read_identity(path: &Path, passphrase: Option<&Secret<String>>) -> Result<Identity, Locked> {
     let text = match read_text(path) {
         Ok(text) => text,
         // the agent may hold a key whose file is elsewhere
-        Err(flaw) => return Err((public_beside(path), flaw)),
+        Err(flaw) => return Err(Locked { public: public_beside(path).map(Box::new), flaw }),
     };
     if let Ok(public) = PublicKey::from_openssh(&text) {
         return Ok(Identity::public_only(path, public));
@@ -183,7 +194,7 @@ fn read_identity(
         None if is_encrypted => FlawKind::NeedsPassphrase,
         _ => FlawKind::Malformed,
     };
-    Err((public, Flaw::new(path, kind)))
+    Err(Locked { public: public.map(Box::new), flaw: Flaw::new(path, kind) })
 }
 
 impl Identity {

@@ -4,6 +4,8 @@
 //! both outputs by lines that begin with a random word, so that nothing a machine says passes for a frame. Only programs
 //! that were asked for are started: tests, the clock and the frames are builtins.
 
+use std::fmt::Write;
+
 use domain::ask::{Ask, CAP_BYTES, Question, quoted};
 
 /// The one command a login shell ever sees.
@@ -41,13 +43,14 @@ pub(super) fn batch(asks: &[Ask], word: &str) -> Script {
         let paths: Vec<String> =
             together.iter().filter_map(|&index| path_of(&asks[index])).map(quoted).collect();
         let paths = paths.join(" ");
-        text += &format!(
+        let _ = write!(
+            text,
             "b 0\ngrep -aH '' -- {paths} </dev/null\nz=$?;for f in {paths};do x \"$f\";done\nd $z\n"
         );
         parts.push(Part::Files(together.clone()));
     }
     for (index, ask) in asks.iter().enumerate().filter(|(index, _)| !together.contains(index)) {
-        text += &format!("b {}\n{}\nd $?\n", parts.len(), body(ask, Mode::Batch));
+        let _ = write!(text, "b {}\n{}\nd $?\n", parts.len(), body(ask, Mode::Batch));
         parts.push(Part::One(index));
     }
     text += "l\nexit 0\n}\n";
@@ -59,10 +62,11 @@ pub(super) fn batch(asks: &[Ask], word: &str) -> Script {
 pub(super) fn alone(ask: &Ask, word: &str) -> Script {
     let mut text = prologue(word, ask.root);
     text += "exec 3<&0 </dev/null\nb 0\n";
-    text += &format!("{{ {}\n}} 3<&- & c=$!\n", body(ask, Mode::Alone));
+    // it tells its process itself, so that two never write at once
+    let process = "q=;read -r q 2>/dev/null </proc/self/stat;printf '\\n%s p %s\\n' $N \"$q\"";
+    let _ = write!(text, "{{ {process}\n{}\n}} 3<&- & c=$!\n", body(ask, Mode::Alone));
     // sshd makes each command the leader of its own process group; elsewhere at least the program itself ends
     text += "( read -r q <&3;kill -9 $c;kill -9 -$$||kill -9 $$ ) >/dev/null 2>&1 & w=$!\n";
-    text += "q=;read -r q 2>/dev/null </proc/$c/stat\nprintf '\\n%s p %s\\n' $N \"$q\"\n";
     text += "wait $c\nd $?\nl\nkill -9 $w\nexit 0\n}\n";
     Script { text, parts: vec![Part::One(0)], is_stopped_by_end: true }
 }

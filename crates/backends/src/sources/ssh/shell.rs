@@ -14,19 +14,19 @@ use tokio::time::Instant;
 
 use super::connect::{Connector, Look};
 use super::conversation::{Conversation, Ended};
+use super::framing::Piece;
 use super::script::{self, Script};
 use super::session::Connection;
 use super::{answers, failure};
-use crate::sources::docker::{Dial, Dialled, Engines};
-use crate::sources::hanging::{Hanging, Process};
-use crate::sources::stream::Held;
+use crate::sources::docker::Engines;
+use crate::sources::hanging::{Hanging, Process, late};
 
 /// Questions that may hang, at once: each holds a channel.
 const MOST_HANGING: usize = 4;
 /// An answer is read on after its cap, dropping what comes, until this many bytes more; then the command is ended.
 const FLOOD_BYTES: usize = 8 << 20;
 /// How long a machine may take to show that it is still there.
-const ALIVE_DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const ALIVE_DEADLINE: Duration = Duration::from_secs(3);
 
 type Attempt = Shared<BoxFuture<'static, Result<Arc<Connection>, Arc<Error>>>>;
 
@@ -68,8 +68,9 @@ impl SshShell {
                 State::Open(connection) if !connection.is_closed() => {
                     return Ok((Arc::clone(connection), true));
                 }
-                State::Connecting(attempt) => attempt.clone(),
-                State::Open(_) | State::Closed => {
+                State::Connecting(attempt) if attempt.peek().is_none() => attempt.clone(),
+                // an attempt that ended while nobody waited any more tells of the past
+                State::Connecting(_) | State::Open(_) | State::Closed => {
                     let attempt = self.attempt();
                     *state = State::Connecting(attempt.clone());
                     // driven to its end, whoever leaves
@@ -100,7 +101,7 @@ impl SshShell {
     }
 
     /// Cuts `connection` and forgets it, unless another one took its place.
-    fn give_up(&self, connection: &Arc<Connection>) {
+    pub(super) fn give_up(&self, connection: &Arc<Connection>) {
         connection.cut();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*state, State::Open(current) if Arc::ptr_eq(current, connection)) {
@@ -111,7 +112,7 @@ impl SshShell {
     }
 
     /// Does `work` on the connection; where that turns out to have ended while nobody looked, on a new one.
-    async fn on_connection<'a, T, F>(&'a self, work: impl Fn(Arc<Connection>) -> F) -> Result<T>
+    pub(super) async fn on_connection<'a, T, F>(&'a self, work: impl Fn(Arc<Connection>) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>> + 'a,
     {
@@ -142,7 +143,7 @@ impl SshShell {
         Ok(places.into_iter().map(|place| answers[place].clone()).collect())
     }
 
-    async fn batch_on(&self, connection: Arc<Connection>, asks: &[Ask]) -> Result<Vec<Answer>> {
+    pub(super) async fn batch_on(&self, connection: Arc<Connection>, asks: &[Ask]) -> Result<Vec<Answer>> {
         let word = uuid::Uuid::new_v4().simple().to_string();
         let script = script::batch(asks, &word);
         let parts = script.parts.clone();
@@ -151,7 +152,8 @@ impl SshShell {
         let mut conversation = self.begin(&connection, script, &word, caps, until).await?;
         let ended = conversation.run(until, |conversation| conversation.output.is_flooded(FLOOD_BYTES)).await;
         self.heard(&connection, &conversation, ended).await?;
-        let (output, errors) = conversation.into_pieces();
+        let (mut output, errors) = conversation.into_pieces();
+        output.iter_mut().for_each(Piece::cut_off);
         Ok(answers::answers(asks, &parts, output, &errors))
     }
 
@@ -181,17 +183,13 @@ impl SshShell {
             self.hanging.forget(key);
         }
         let (mut output, errors) = conversation.into_pieces();
-        if ended == Ended::Stopped
-            && let Some(piece) = output.first_mut()
-        {
-            // it said more than is taken, and was ended for it: what it said so far is its answer
-            piece.cut_off();
-        }
+        // one that said more than is taken was ended for it: what it said so far is its answer
+        output.iter_mut().for_each(Piece::cut_off);
         let mut answers = answers::answers(std::slice::from_ref(ask), &parts, output, &errors);
         answers.pop().ok_or_else(|| Error::internal("a question went without an answer"))
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         connection: &Arc<Connection>,
         script: Script,
@@ -225,14 +223,15 @@ impl SshShell {
     ) -> Result<()> {
         let destination = &connection.line.destination;
         if conversation.output.is_framed {
-            if ended == Ended::Closed && !conversation.output.is_complete() && connection.is_closed() {
-                return Err(failure::closed(destination));
+            if ended == Ended::Closed {
+                let is_lost = connection.is_closed();
+                return Err(if is_lost {
+                    failure::closed(destination)
+                } else {
+                    failure::shell_ended(destination)
+                });
             }
-            if ended == Ended::Late && !connection.is_alive(ALIVE_DEADLINE).await {
-                self.give_up(connection);
-                return Err(failure::silent(destination, "any more"));
-            }
-            return Ok(());
+            return if ended == Ended::Late { self.still_there().await } else { Ok(()) };
         }
         match ended {
             Ended::Late if connection.is_alive(ALIVE_DEADLINE).await => {
@@ -260,6 +259,19 @@ impl SshShell {
         Ok(false)
     }
 
+    /// An error where the machine itself does not answer any more, rather than what was asked there.
+    async fn still_there(&self) -> Result<()> {
+        let connection = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(connection) => Arc::clone(connection),
+            State::Connecting(_) | State::Closed => return Ok(()),
+        };
+        if connection.is_alive(ALIVE_DEADLINE).await {
+            return Ok(());
+        }
+        self.give_up(&connection);
+        Err(failure::silent(&connection.line.destination, "any more"))
+    }
+
     async fn ask_alone(&self, ask: Ask) -> Result<Answer> {
         let began = Instant::now();
         let Ok(Ok(_place)) = tokio::time::timeout(ask.deadline, self.may_hang.acquire()).await else {
@@ -272,10 +284,7 @@ impl SshShell {
             let answering = self.engines.get(self, socket, path, ask.cap_bytes);
             return match tokio::time::timeout(ask.deadline, answering).await {
                 Ok(answer) => answer,
-                Err(_) => {
-                    let words = format!("no answer within {} s", began.elapsed().as_secs());
-                    Ok(Answer::without_output(Outcome::TimedOut, words))
-                }
+                Err(_) => self.still_there().await.map(|()| late(&ask)),
             };
         }
         let key = Ask { deadline: Duration::ZERO, ..ask.clone() };
@@ -310,57 +319,5 @@ impl Shell for SshShell {
             }
             self.engines.forget();
         })
-    }
-}
-
-impl Dial for SshShell {
-    fn dial<'a>(&'a self, socket: &'a str) -> BoxFuture<'a, Result<Dialled>> {
-        Box::pin(self.on_connection(move |connection| self.dial_on(connection, socket)))
-    }
-}
-
-impl SshShell {
-    async fn dial_on(&self, connection: Arc<Connection>, socket: &str) -> Result<Dialled> {
-        if let Some(stream) = connection.forward(socket).await? {
-            return Ok(Dialled::Open(Box::new(stream)));
-        }
-        // the server does not say why: absent, forbidden, nobody there, or no forwarding at all
-        let probe = Ask::probe([socket]);
-        let found = self.batch_on(Arc::clone(&connection), std::slice::from_ref(&probe)).await?;
-        let flags =
-            found.first().map(|answer| answer.text().split(' ').next().unwrap_or_default().to_owned());
-        let flags = flags.unwrap_or_default();
-        let user = &connection.line.destination.user;
-        if flags.is_empty() {
-            return Ok(Dialled::Not(Outcome::Missing, format!("there is no socket {socket}")));
-        }
-        if !flags.starts_with('s') {
-            return Ok(Dialled::Not(Outcome::Refused, format!("{socket} is no socket")));
-        }
-        if !flags.contains('w') {
-            return Ok(Dialled::Not(Outcome::Denied, format!("{user} may not use the socket {socket}")));
-        }
-        self.dial_by_command(&connection, socket).await
-    }
-
-    /// By `docker system dial-stdio`, for servers that forward no sockets.
-    async fn dial_by_command(&self, connection: &Arc<Connection>, socket: &str) -> Result<Dialled> {
-        let word = uuid::Uuid::new_v4().simple().to_string();
-        let until = Instant::now() + ALIVE_DEADLINE;
-        let script = script::dial(socket, &word);
-        let mut conversation = self.begin(connection, script, &word, vec![usize::MAX], until).await?;
-        let ended = conversation.run(until, |conversation| conversation.output.is_framed).await;
-        let refused = |words: &str| {
-            let forwarding = "and the SSH server does not forward to it (AllowStreamLocalForwarding)";
-            Ok(Dialled::Not(Outcome::Refused, format!("{words}, {forwarding}")))
-        };
-        if ended != Ended::Stopped {
-            return refused("there is no docker command that would connect to it");
-        }
-        let (session, before) = conversation.into_session();
-        match session.into_stream() {
-            Some(stream) => Ok(Dialled::Open(Box::new(Held::after(before, stream, ())))),
-            None => refused("the connection to it ended"),
-        }
     }
 }

@@ -8,16 +8,14 @@ use domain::{Error, Result};
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::signature::Signer as _;
-use russh::keys::ssh_encoding::Encode;
-use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 use tokio::net::UnixStream;
 
 use super::config::Destination;
-use super::connect::Gatekeeper;
+use super::gatekeeper::Gatekeeper;
 use super::keys::{Identities, Identity};
+use super::signer::{AgentSigner, FileSigner};
 
 /// An agent that does not answer so soon is taken as absent.
 const AGENT_DEADLINE: Duration = Duration::from_secs(3);
@@ -71,6 +69,7 @@ struct Attempt<'a> {
     /// What was offered, in words.
     tried: Vec<String>,
     /// The hash for RSA signatures, once it was asked for; an inner `None` where the server knows SHA-1 only.
+    #[expect(clippy::option_option, reason = "not asked yet and none are two things")]
     rsa_hash: Option<Option<HashAlg>>,
     is_partial: bool,
 }
@@ -193,7 +192,6 @@ impl Attempt<'_> {
     }
 
     /// The hash to sign with; `None` where this server would take SHA-1 only, which is never used.
-    #[expect(clippy::option_option, reason = "russh's own form: no hash, and no way")]
     async fn hash_for(&mut self, is_rsa: bool, name: &str) -> Result<Option<Option<HashAlg>>> {
         if !is_rsa {
             return Ok(Some(None));
@@ -268,48 +266,4 @@ fn lost(destination: &Destination, error: russh::Error) -> Error {
         format!("see why in its log: journalctl -u ssh (or /var/log/auth.log) on {}", destination.host_name),
     )
     .caused_by(error)
-}
-
-/// Signs for a certificate with the key of a file.
-struct FileSigner(Arc<PrivateKey>);
-
-impl russh::Signer for FileSigner {
-    type Error = russh::AgentAuthError;
-
-    async fn auth_sign(
-        &mut self,
-        _identity: &AgentIdentity,
-        hash: Option<HashAlg>,
-        mut to_sign: Vec<u8>,
-    ) -> Result<Vec<u8>, Self::Error> {
-        let signature = match self.0.key_data() {
-            KeypairData::Rsa(key) => (key, hash).try_sign(&to_sign),
-            key => key.try_sign(&to_sign),
-        };
-        let signature = signature.map_err(|_| russh::keys::Error::InvalidSignature)?;
-        let mut encoded = Vec::new();
-        signature.encode(&mut encoded).map_err(russh::keys::Error::from)?;
-        encoded.encode(&mut to_sign).map_err(russh::keys::Error::from)?;
-        Ok(to_sign)
-    }
-}
-
-/// Signs for a certificate of a file with a key that the agent holds.
-struct AgentSigner<'a> {
-    client: &'a mut Agent,
-    key: PublicKey,
-}
-
-impl russh::Signer for AgentSigner<'_> {
-    type Error = russh::AgentAuthError;
-
-    async fn auth_sign(
-        &mut self,
-        _identity: &AgentIdentity,
-        hash: Option<HashAlg>,
-        to_sign: Vec<u8>,
-    ) -> Result<Vec<u8>, Self::Error> {
-        let identity = AgentIdentity::PublicKey { key: self.key.clone(), comment: String::new() };
-        Ok(self.client.sign_request(&identity, hash, to_sign).await?)
-    }
 }
