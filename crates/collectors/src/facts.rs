@@ -27,7 +27,7 @@ mod virtualization;
 pub struct FactsCollector;
 
 /// Programs that Reeve knows how to use.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "smartctl",
     "zpool",
     "zfs",
@@ -41,6 +41,7 @@ const PROGRAMS: [&str; 15] = [
     "mdcmd",
     "sudo",
     "df",
+    "stat",
     "ip",
     "ss",
 ];

@@ -24,7 +24,7 @@ use mounts::{Mount, wanted_mounts};
 /// File systems.
 ///
 /// `/proc/self/mountinfo` tells what is mounted without touching any of it. Local file systems are then asked together
-/// with one `df`; network, FUSE and pooled ones each by themselves, so that one that hangs is named and delays nothing
+/// with one `df` (`stat -f` where it is not GNU's); network, FUSE and pooled ones each by themselves, so that one that hangs is named and delays nothing
 /// else. Where the local ones do not answer together, each is asked by itself. Left out are file systems without
 /// storage of their own (proc, tmpfs, overlays of containers, read-only images) and second mounts of the same device.
 pub struct Filesystems;
@@ -209,7 +209,8 @@ fn why_missing(facts: &Facts, answers: &Answers, asked: &[&Mount], mount: &Mount
             ))
         }
         Some(answer) if answer.outcome == Outcome::Missing => {
-            Problem::new("program_missing", "df is not installed").help("install coreutils or busybox")
+            Problem::new("program_missing", "neither df nor stat is installed")
+                .help("install coreutils or busybox")
         }
         Some(answer) => {
             let reason = answer.error.lines().find(|line| line.contains(&mount.place));
@@ -262,6 +263,7 @@ fn share(part: Option<u64>, whole: u64) -> Option<f64> {
 fn storage_total(filesystems: &[Filesystem]) -> Option<StorageTotal> {
     let mut total = StorageTotal::default();
     let mut pools: BTreeMap<&str, u64> = BTreeMap::new();
+    filesystems.iter().find(|filesystem| filesystem.storage == Storage::Local)?;
     for filesystem in filesystems.iter().filter(|filesystem| filesystem.storage == Storage::Local) {
         let (used, available) = (filesystem.used_bytes?, filesystem.available_bytes?);
         total.used_bytes = total.used_bytes.saturating_add(used);

@@ -220,7 +220,7 @@ impl OperationDef {
         Self {
             name: Cow::Borrowed(O::NAME),
             short: Cow::Borrowed(O::SHORT.unwrap_or_else(|| short_name(O::NAME))),
-            summary: description.lines().next().unwrap_or_default().to_owned(),
+            summary: first_sentence(&description),
             description,
             effect: O::EFFECT,
             route: O::ROUTE,
@@ -251,7 +251,7 @@ impl OperationDef {
         run: RunFn,
     ) -> Self {
         let short = Cow::Owned(short_name(&name).to_owned());
-        let summary = description.lines().next().unwrap_or_default().to_owned();
+        let summary = first_sentence(&description);
         Self {
             name: Cow::Owned(name),
             short,
@@ -359,6 +359,14 @@ impl OperationDef {
             Err(_) => Err(Error::deadline(&self.name)),
         }
     }
+}
+
+/// The first sentence of a text, its lines joined, without its full stop.
+pub fn first_sentence(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = line.find(". ").unwrap_or(line.len());
+    line[..end].trim_end_matches('.').to_owned()
 }
 
 fn short_name(name: &str) -> &str {
@@ -490,5 +498,15 @@ fn redacted(input: &Value) -> Value {
         Value::Array(items) => items.iter().map(redacted).collect::<Vec<_>>().into(),
         Value::String(text) => Value::String(redact::text(text)),
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sentence_survives_a_line_break() {
+        assert_eq!(first_sentence("Lists what\nthere is. More.\n\nMuch more."), "Lists what there is");
     }
 }

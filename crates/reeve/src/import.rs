@@ -52,9 +52,7 @@ pub async fn run(loaded: &Loaded, data: &DataDir, wishes: &Wishes) -> anyhow::Re
         candidates.retain(|candidate| wishes.hosts.iter().any(|host| host == candidate.device_name()));
     }
     if candidates.is_empty() {
-        say(
-            "no hosts were found in ~/.ssh/config or Tailscale; add one with: reeve add-device --host HOST\n",
-        );
+        say("no hosts were found in ~/.ssh/config or Tailscale; add one with: reeve add-device HOST\n");
         return Ok(ExitCode::SUCCESS);
     }
     let operations = run::operations();

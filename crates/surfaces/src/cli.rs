@@ -15,7 +15,7 @@ use domain::operation::{Effect, OperationDef};
 use domain::{ErrorKind, Result};
 use serde_json::{Map, Value};
 
-use crate::schemas::{Field, Kind, first_clause, first_sentence, folded};
+use crate::schemas::{Field, Kind, first_clause, folded};
 
 /// What was typed: which operation, with which input, told how.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,9 +154,14 @@ fn subcommand(Named { def, name, aliases }: &Named<'_>) -> Command {
             _ => "Changes Reeve's own records.",
         });
     }
-    let segments: Vec<&str> = def.route.segments().collect();
-    for (index, field) in Field::all(def).iter().enumerate() {
-        let place = segments.iter().position(|segment| *segment == field.name);
+    let fields = Field::all(def);
+    // what must be said is said by its place: the route's segments first, then the other single values
+    let is_single = |field: &&Field<'_>| matches!(field.kind, Kind::Text | Kind::Integer | Kind::Number);
+    let needed = fields.iter().filter(|field| field.is_required).filter(is_single).map(|field| field.name);
+    let mut places: Vec<&str> = def.route.segments().collect();
+    places.extend(needed.filter(|name| def.route.segments().all(|segment| segment != *name)));
+    for (index, field) in fields.iter().enumerate() {
+        let place = places.iter().position(|name| *name == field.name);
         command = command.arg(argument(field, place).display_order(index));
     }
     command
@@ -186,7 +191,7 @@ fn argument(field: &Field<'_>, place: Option<usize>) -> Arg {
         return if field.kind == Kind::Boolean { arg } else { arg.value_parser(number_check(&field.kind)) };
     }
     let choices = choices.into_iter().map(|(value, manual)| {
-        let manual = first_sentence(manual);
+        let manual = domain::operation::first_sentence(manual);
         let value = PossibleValue::new(value.to_owned());
         if manual.is_empty() { value } else { value.help(manual) }
     });

@@ -8,7 +8,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::schemas::{Field, Kind, first_sentence, folded};
+use crate::schemas::{Field, Kind, folded};
 
 /// The document as bytes.
 pub fn document_bytes(operations: &[OperationDef]) -> Bytes {
@@ -78,7 +78,7 @@ fn operation(def: &OperationDef, generator: &mut SchemaGenerator) -> Value {
     let mut operation = json!({
         "operationId": def.name,
         "tags": [def.toolset.name()],
-        "summary": first_sentence(&def.description),
+        "summary": def.summary,
         "description": folded(&def.description),
         "x-effect": def.effect.name(),
         "responses": responses(def, generator),

@@ -4,6 +4,7 @@ mod portable;
 
 pub use portable::portable_input;
 
+use domain::operation::first_sentence;
 use domain::operation::{OperationDef, enum_values};
 use domain::{Error, Result};
 use serde_json::{Map, Number, Value};
@@ -201,14 +202,6 @@ pub fn folded(text: &str) -> String {
     paragraphs.filter(|paragraph| !paragraph.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
-/// The first sentence of a text, without its full stop.
-pub fn first_sentence(text: &str) -> String {
-    let text = folded(text);
-    let line = text.lines().next().unwrap_or_default();
-    let end = line.find(". ").map_or(line, |end| &line[..end]);
-    end.trim_end_matches('.').to_owned()
-}
-
 /// The first sentence of a text, up to its colon or semicolon: what fits in a list.
 pub fn first_clause(text: &str) -> String {
     let sentence = first_sentence(text);
@@ -290,10 +283,5 @@ mod tests {
         assert_eq!(list.mend(json!("7")), json!([7]));
         assert_eq!(list.mend(json!("[7,8]")), json!([7, 8]));
         assert_eq!(list.mend(json!(["7"])), json!([7]));
-    }
-
-    #[test]
-    fn the_first_sentence_survives_a_line_break() {
-        assert_eq!(first_sentence("Lists what\nthere is. More.\n\nMuch more."), "Lists what there is");
     }
 }

@@ -82,7 +82,8 @@ impl Host {
     }
 
     fn read(path: &str) -> Self {
-        let text = if path.ends_with(".gz") {
+        let is_compressed = std::path::Path::new(path).extension().is_some_and(|ending| ending == "gz");
+        let text = if is_compressed {
             Command::new("gzip").args(["-dc", path]).output().expect("gzip runs").stdout
         } else {
             std::fs::read(path).expect("the recording is readable")

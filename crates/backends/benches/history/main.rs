@@ -18,7 +18,8 @@ use domain::sample::{Kind, Labels, Sample};
 use hosts::Host;
 
 const START: i64 = 1_795_147_200_000;
-const DAY: i64 = 86_400_000;
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
 
 fn main() {
     let host = Host::load();
@@ -78,7 +79,9 @@ fn bytes(runtime: &tokio::runtime::Runtime, host: &Host, every: usize, polls: us
     let samples = run(runtime, store.figures()).samples_accepted as f64;
     run(runtime, store.close());
     let parts = parts(&directory.path().join(FILE));
-    let part = |names: &[&str]| parts.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, b)| b).sum::<f64>();
+    let part = |names: &[&str]| {
+        parts.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, b)| b).sum::<f64>()
+    };
     let rollups = part(&["rollup", "rollup_by_group"]);
     let file = std::fs::metadata(directory.path().join(FILE)).expect("the file is there").len() as f64;
     tell(what, aim, (file - rollups) / samples, "bytes");
@@ -105,11 +108,18 @@ fn parts(file: &Path) -> Vec<(String, f64)> {
 
 /// Polls `devices` devices of about 300 samples, `together` of them in each commit as if commits were a second apart,
 /// and counts what is written, sealing, joining and deleting included.
-fn amplification(runtime: &tokio::runtime::Runtime, host: &Host, devices: u32, polls: usize, together: usize) {
+fn amplification(
+    runtime: &tokio::runtime::Runtime,
+    host: &Host,
+    devices: u32,
+    polls: usize,
+    together: usize,
+) {
     let directory = directory();
     let copies = 300_usize.div_ceil(host.width());
     let samples_a_poll = host.poll(0, 0, 30, copies, START).samples.len();
-    let store = SqliteStore::open(directory.path(), options(samples_a_poll * together)).expect("the store opens");
+    let store =
+        SqliteStore::open(directory.path(), options(samples_a_poll * together)).expect("the store opens");
     let mut taken = Duration::ZERO;
     let mut written = 0;
     for number in 0..polls {
@@ -159,9 +169,10 @@ fn ranges(runtime: &tokio::runtime::Runtime, rounds: usize, devices: u32) {
     let store = SqliteStore::open(directory.path(), options(60_000)).expect("the store opens");
     let end = START + 30 * DAY;
     println!("    writing 30 days of one device and a day of {devices} ...");
-    fill(runtime, &store, &[1], 30 * 2_880 - 45, START);
+    // both begin an hour earlier than is asked, and end with an open tail
+    fill(runtime, &store, &[1], 30 * 2_880 + 75, START - HOUR);
     let all: Vec<u32> = (2..=devices + 1).collect();
-    fill(runtime, &store, &all, 2_880 - 45, end - DAY);
+    fill(runtime, &store, &all, 2_880 + 75, end - DAY - HOUR);
     let query = |sources: Vec<u32>, span: i64, points: u32| RangeQuery {
         selector: Selector {
             sources: sources.into_iter().map(SourceId).collect(),
@@ -175,7 +186,7 @@ fn ranges(runtime: &tokio::runtime::Runtime, rounds: usize, devices: u32) {
     };
     let counter = RangeQuery {
         selector: Selector { metric: Some("network_bytes_total".into()), ..query(vec![1], DAY, 1).selector },
-        ..query(vec![1], 30 * DAY - 2_000_000, 500)
+        ..query(vec![1], 30 * DAY, 500)
     };
     let ask = |what: &str, aim: f64, query: RangeQuery| {
         let (lines, p95, cold) = p95(runtime, &store, &query, rounds);
@@ -190,10 +201,10 @@ fn ranges(runtime: &tokio::runtime::Runtime, rounds: usize, devices: u32) {
             json.len() / 1024,
         );
     };
-    ask("30 days of a series from rollups, 500 points", 1.0, query(vec![1], 30 * DAY - 2_000_000, 500));
+    ask("30 days of a series from rollups, 500 points", 1.0, query(vec![1], 30 * DAY, 500));
     ask("30 days of a counter from rollups, 500 points", 1.0, counter);
     ask("24 h of a series at 30 s, 500 points", 1.0, query(vec![1], DAY, 500));
-    ask("24 h of all devices' cpu_busy_ratio at 5 minutes", 5.0, query(all, DAY - 2_000_000, 282));
+    ask("24 h of all devices' cpu_busy_ratio at 5 minutes", 5.0, query(all, DAY, 288));
     run(runtime, store.close());
 }
 
@@ -217,7 +228,8 @@ fn fill(runtime: &tokio::runtime::Runtime, store: &SqliteStore, sources: &[u32],
     let step = if sources.len() > 1 { 30 } else { 1_440 };
     for first in (0..polls).step_by(usize::try_from(step).unwrap_or(1)) {
         let end = (first + step).min(polls);
-        let batch = (first..end).flat_map(|number| sources.iter().map(move |source| poll(*source, number))).collect();
+        let batch =
+            (first..end).flat_map(|number| sources.iter().map(move |source| poll(*source, number))).collect();
         run(runtime, append(store, batch));
         run(runtime, store.tend(Timestamp::from_millis(start + end * 30_000), Retention::default()));
     }
@@ -227,7 +239,12 @@ fn gauge(metric: &'static str, value: f64) -> Sample {
     Sample { metric, labels: Labels::default(), kind: Kind::Gauge, value }
 }
 
-fn p95(runtime: &tokio::runtime::Runtime, store: &SqliteStore, query: &RangeQuery, rounds: usize) -> (Vec<Line>, f64, f64) {
+fn p95(
+    runtime: &tokio::runtime::Runtime,
+    store: &SqliteStore,
+    query: &RangeQuery,
+    rounds: usize,
+) -> (Vec<Line>, f64, f64) {
     let begun = Instant::now();
     let mut lines = run(runtime, store.range(query.clone()));
     let cold = begun.elapsed().as_secs_f64() * 1e3;
@@ -243,7 +260,8 @@ fn p95(runtime: &tokio::runtime::Runtime, store: &SqliteStore, query: &RangeQuer
 
 fn json(lines: &[Line]) -> Vec<u8> {
     let rows = |line: &Line| {
-        let rows = line.buckets.iter().map(|bucket| (bucket.at.millis(), bucket.min, bucket.max, bucket.mean));
+        let rows =
+            line.buckets.iter().map(|bucket| (bucket.at.millis(), bucket.min, bucket.max, bucket.mean));
         rows.collect::<Vec<_>>()
     };
     let view: Vec<_> = lines.iter().map(|line| (line.source, &line.labels, rows(line))).collect();

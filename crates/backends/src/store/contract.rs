@@ -94,7 +94,7 @@ fn selector(metric: Option<&str>) -> Selector {
 /// Appends polls together, as many callers do.
 pub(super) async fn append(store: &dyn Store, polls: impl IntoIterator<Item = Poll>) {
     let results = futures_util::future::join_all(polls.into_iter().map(|poll| store.append(poll))).await;
-    results.into_iter().for_each(|result| result.unwrap());
+    results.into_iter().for_each(Result::unwrap);
 }
 
 async fn append_series(store: &dyn Store, metric: &'static str, kind: Kind, values: &[f64]) {
@@ -212,8 +212,16 @@ async fn the_audit_only_grows(store: &dyn Store) {
 }
 
 async fn every_bit_of_a_sample_comes_back(store: &dyn Store) {
-    let odd =
-        [0.1, -0.0, f64::MIN_POSITIVE, 1e300, 1e-300, 0.30000000000000004, -7.25, 9_007_199_254_740_993.0];
+    let odd = [
+        0.1,
+        -0.0,
+        f64::MIN_POSITIVE,
+        1e300,
+        1e-300,
+        0.300_000_000_000_000_04,
+        -7.25,
+        9_007_199_254_740_993.0,
+    ];
     let values: Vec<f64> = (0..200).map(|number| odd[number % odd.len()] * (number / 8 + 1) as f64).collect();
     append_series(store, "odd", Kind::Gauge, &values).await;
     append(store, [poll(SOURCE, START + 200 * BEAT, vec![sample("odd", "a", Kind::Gauge, f64::NAN)])]).await;

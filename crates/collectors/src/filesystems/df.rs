@@ -1,4 +1,4 @@
-//! The questions to `df` and what its tables say.
+//! The questions to `df` or `stat`, and what their tables say.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use domain::facts::Facts;
 
 use super::mounts::Mount;
 
-/// What `df` counts of one file system.
+/// What is counted of one file system.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     /// Size, in bytes.
@@ -27,17 +27,41 @@ pub(super) struct Counts {
 /// Longest wait for file systems that are asked alone.
 const DEADLINE_ALONE: Duration = Duration::from_secs(5);
 
-/// What to ask about these mounts together: one table of GNU's `df`, or two of any other.
+/// What a machine has to tell figures with.
+enum Means {
+    /// `df` of GNU tells everything in one table.
+    GnuDf,
+    /// `stat -f` does too. Other `df`s look at every mount on their way to the one asked for, and hang at a dead one.
+    Stat,
+    /// Any `df` tells it in two tables.
+    PosixDf,
+}
+
+impl Means {
+    fn of(facts: &Facts) -> Self {
+        if facts.can(Capability::GnuDf) {
+            Self::GnuDf
+        } else if facts.programs.iter().any(|program| program.ends_with("/stat")) {
+            Self::Stat
+        } else {
+            Self::PosixDf
+        }
+    }
+}
+
+/// What to ask about these mounts together.
 pub(super) fn counts_asks(facts: &Facts, mounts: &[&Mount]) -> Vec<Ask> {
-    let df = |options: &[&str]| {
+    let ask = |command: &[&str]| {
         let places = mounts.iter().map(|mount| mount.place.as_str());
-        let ask = Ask::run(["df"].into_iter().chain(options.iter().copied()).chain(places)).may_hang();
+        let ask = Ask::run(command.iter().copied().chain(places)).may_hang();
         if mounts.len() == 1 { ask.deadline(DEADLINE_ALONE) } else { ask }
     };
-    if facts.can(Capability::GnuDf) {
-        vec![df(&["-B1", "--output=size,used,avail,itotal,iused,iavail,target", "--"])]
-    } else {
-        vec![df(&["-k", "-P"]), df(&["-i", "-P"])]
+    match Means::of(facts) {
+        Means::GnuDf => {
+            vec![ask(&["df", "-B1", "--output=size,used,avail,itotal,iused,iavail,target", "--"])]
+        }
+        Means::Stat => vec![ask(&["stat", "-f", "-c", "%S %b %f %a %c %d %n"])],
+        Means::PosixDf => vec![ask(&["df", "-k", "-P"]), ask(&["df", "-i", "-P"])],
     }
 }
 
@@ -47,12 +71,13 @@ pub(super) fn read_counts(facts: &Facts, answers: &Answers, mounts: &[&Mount]) -
         .iter()
         .map(|ask| answers.get(&ask.question).map(|answer| answer.text().into_owned()).unwrap_or_default())
         .collect();
-    let is_gnu = facts.can(Capability::GnuDf);
+    let means = Means::of(facts);
     let counts = |mount: &&Mount| {
         let place = mount.place.as_str();
-        let counts = match tables.as_slice() {
-            [table] if is_gnu => gnu_row(table, place)?,
-            [bytes, inodes] => posix_rows(bytes, inodes, place)?,
+        let counts = match (&means, tables.as_slice()) {
+            (Means::GnuDf, [table]) => gnu_row(table, place)?,
+            (Means::Stat, [table]) => stat_row(table, place)?,
+            (Means::PosixDf, [bytes, inodes]) => posix_rows(bytes, inodes, place)?,
             _ => return None,
         };
         Some((mount.place.clone(), counts))
@@ -70,6 +95,21 @@ fn gnu_row(table: &str, place: &str) -> Option<Counts> {
         available_bytes: number(2),
         inodes: number(3),
         inodes_used: number(4),
+    })
+}
+
+/// Size of a block, blocks, free ones, free ones for ordinary users, inodes, free ones, and the mount point.
+fn stat_row(table: &str, place: &str) -> Option<Counts> {
+    let words = row(table, place)?;
+    let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
+    let in_bytes = |blocks: Option<u64>| blocks?.checked_mul(number(0)?);
+    let less = |all: Option<u64>, part: Option<u64>| all?.checked_sub(part?);
+    (words.len() == 6).then(|| Counts {
+        size_bytes: in_bytes(number(1)),
+        used_bytes: in_bytes(less(number(1), number(2))),
+        available_bytes: in_bytes(number(3)),
+        inodes: number(4),
+        inodes_used: less(number(4), number(5)),
     })
 }
 
@@ -92,7 +132,7 @@ fn posix_rows(bytes: &str, inodes: &str, place: &str) -> Option<Counts> {
 
 /// The words before the mount point in its row. Mount points may have spaces in them, so they are known beforehand.
 fn row<'a>(table: &'a str, place: &str) -> Option<Vec<&'a str>> {
-    table.lines().skip(1).find_map(|line| {
+    table.lines().find_map(|line| {
         let front = line.strip_suffix(place)?;
         front.ends_with(' ').then(|| front.split_whitespace().collect())
     })
@@ -108,6 +148,13 @@ mod tests {
         let counts = gnu_row(table, "/mnt/my disk").unwrap();
         assert_eq!((counts.size_bytes, counts.inodes), (Some(100), None));
         assert_eq!(gnu_row(table, "disk"), None);
+    }
+
+    #[test]
+    fn blocks_are_counted_as_df_counts_them() {
+        let counts = stat_row("4096 100 40 30 10 4 /mnt/my disk\n", "/mnt/my disk").unwrap();
+        assert_eq!((counts.size_bytes, counts.used_bytes), (Some(409_600), Some(245_760)));
+        assert_eq!((counts.available_bytes, counts.inodes_used), (Some(122_880), Some(6)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Mount {
         let kind = self.kind.as_str();
         if self.device == "shfs" || UNIONS.contains(&kind) {
             Storage::Union
-        } else if NETWORK.contains(&kind) || kind.starts_with("fuse.") {
+        } else if NETWORK.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.") {
             Storage::Network
         } else if MEMORY.contains(&kind) {
             Storage::Memory

@@ -118,11 +118,11 @@ fn a_malformed_configuration_is_told_with_file_line_and_key() {
 fn a_device_that_cannot_be_is_refused_before_anything_looks_at_it() {
     let server = Server::start();
     for (arguments, word) in [
-        (vec!["add-device", "--host=-oProxyCommand=touch /tmp/x"], "not a host"),
-        (vec!["add-device", "--host", "a;b"], "not a host"),
-        (vec!["add-device", "--host", "nas", "--name", "../x"], "letters, digits"),
-        (vec!["add-device", "--host", "nas", "--port", "0"], "65535"),
-        (vec!["add-device", "--host", "nas", "--identity-files", "/no/such/key"], "/no/such/key"),
+        (vec!["add-device", "--", "-oProxyCommand=touch /tmp/x"], "not a host"),
+        (vec!["add-device", "a;b"], "not a host"),
+        (vec!["add-device", "nas", "--name", "../x"], "letters, digits"),
+        (vec!["add-device", "nas", "--port", "0"], "65535"),
+        (vec!["add-device", "nas", "--identity-files", "/no/such/key"], "/no/such/key"),
     ] {
         let output = server.cli(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);

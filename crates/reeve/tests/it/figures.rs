@@ -104,8 +104,10 @@ fn facts_are_what_the_machine_says_of_itself() {
         facts["hardware"]["cpu_count"].as_u64().map(|n| n.to_string()),
         Some(run("nproc", &[]).trim().to_owned())
     );
-    let total: u64 =
-        run("awk", &["/MemTotal/ {printf \"%.0f\", $2 * 1024}", "/proc/meminfo"]).trim().parse().expect("a number");
+    let total: u64 = run("awk", &["/MemTotal/ {printf \"%.0f\", $2 * 1024}", "/proc/meminfo"])
+        .trim()
+        .parse()
+        .expect("a number");
     assert_eq!(facts["hardware"]["memory_bytes"].as_u64(), Some(total));
 }
 
@@ -142,7 +144,10 @@ fn containers_are_what_docker_says() {
     let web = &server.get_json(&format!("/api/containers/{name}/shop_web_1"))["container"];
     assert_eq!(web["compose"]["project"], "shop");
     let ports = web["ports"].as_array().expect("a list");
-    assert!(ports.iter().any(|port| port["host_address"] == "127.0.0.1" && port["container_port"] == 8080), "{ports:?}");
+    assert!(
+        ports.iter().any(|port| port["host_address"] == "127.0.0.1" && port["container_port"] == 8080),
+        "{ports:?}"
+    );
 }
 
 #[test]

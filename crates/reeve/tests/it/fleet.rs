@@ -97,7 +97,7 @@ fn hosts_are_imported_and_keys_approved_by_a_person() {
     assert_eq!(approved["host"], "[127.0.0.1]:22002");
     assert_eq!(row(&server, "fresh")["status"], "online");
 
-    let audit = server.cli_json(&["audit", "--verify", "true"]);
+    let audit = server.cli_json(&["audit", "--verify"]);
     let operations: Vec<&str> =
         audit["items"].as_array().unwrap().iter().filter_map(|row| row["operation"].as_str()).collect();
     assert!(
@@ -112,12 +112,11 @@ fn devices_are_added_changed_linked_parted_and_removed() {
     let _held = lab.share("busybox");
     let server = Server::start_with(&lab.config(), &[]);
     let own = server.get_json("/api/devices")["items"][0]["name"].as_str().unwrap().to_owned();
-    let added =
-        server.cli_json(&["add-device", "--host", "lab-busybox", "--name", "bb", "--tags", "odd,small"]);
+    let added = server.cli_json(&["add-device", "lab-busybox", "--name", "bb", "--tags", "odd,small"]);
     assert_eq!(added["tags"], json!(["odd", "small"]));
     server.until("it is online", SOON, |server| (row(server, "bb")["status"] == "online").then_some(()));
 
-    let twice = server.cli(&["add-device", "--host", "lab-busybox", "--name", "other"]);
+    let twice = server.cli(&["add-device", "lab-busybox", "--name", "other"]);
     assert!(String::from_utf8_lossy(&twice.stderr).contains("bb"), "it names the device that is there");
     assert_eq!(twice.status.code(), Some(5));
 
@@ -129,11 +128,11 @@ fn devices_are_added_changed_linked_parted_and_removed() {
     assert_eq!(server.get_json("/api/devices")["total"], 1);
     let info = server.get_json(&format!("/api/devices/{own}"));
     let source = info["sources"][1]["id"].to_string();
-    let parted = server.cli_json(&["unlink", &own, "--source", &source, "--name", "again"]);
+    let parted = server.cli_json(&["unlink", &own, &source, "again"]);
     assert_eq!(parted["name"], "again");
     assert_eq!(server.get_json("/api/devices")["total"], 2);
 
-    let removed = server.cli_json(&["remove-device", "again", "--forget-history", "true"]);
+    let removed = server.cli_json(&["remove-device", "again", "--forget-history"]);
     assert_eq!(removed["history_forgotten"], true);
     assert_eq!(server.get("/api/devices/again").status, 404);
 }

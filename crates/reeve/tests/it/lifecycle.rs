@@ -55,8 +55,8 @@ fn a_copy_can_be_made_while_it_runs_and_taken_back() {
     let server = Server::start();
     let copy = server.data.path().join("copy.db");
     let copy = copy.to_str().unwrap();
-    server.cli_json(&["backup", "--path", copy]);
-    let again = server.cli(&["backup", "--path", copy]);
+    server.cli_json(&["backup", copy]);
+    let again = server.cli(&["backup", copy]);
     assert!(!again.status.success(), "a copy is not written over");
     let names = server.get_json("/api/devices")["items"][0]["name"].clone();
     let (data, _) = server.stop();

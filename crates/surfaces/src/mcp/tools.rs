@@ -8,7 +8,9 @@ use domain::operation::{Effect, OperationDef, Toolset};
 use rmcp::model::{Tool, ToolAnnotations};
 
 use super::shape::Shape;
-use crate::schemas::{first_sentence, folded, portable_input};
+use domain::operation::first_sentence;
+
+use crate::schemas::{folded, portable_input};
 
 /// Longest description, in bytes: clients cut at 2 KB, and every session pays for it.
 const LONGEST_DESCRIPTION: usize = 600;

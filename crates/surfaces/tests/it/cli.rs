@@ -21,7 +21,7 @@ fn call(operation: &str, input: Value, json: bool) -> Call {
 }
 
 #[test]
-fn segments_are_places_and_other_fields_are_flags() {
+fn what_must_be_said_has_its_place_and_the_rest_are_flags() {
     let weather = typed(&["weather", "paris", "--days", "3", "--unit=celsius", "--json"]);
     assert_eq!(
         weather,
@@ -32,10 +32,10 @@ fn segments_are_places_and_other_fields_are_flags() {
         things,
         Ok(call("list_things", json!({"tags": ["a", "b", "c"], "sort": "-size_bytes"}), true))
     );
-    let add = typed(&["add-thing", "--name", "nut", "--labels", "a=1", "--labels", "b=2", "--replace"]);
+    let add = typed(&["add-thing", "nut", "--labels", "a=1", "--labels", "b=2", "--replace"]);
     let input = json!({"name": "nut", "labels": {"a": "1", "b": "2"}, "replace": true});
     assert_eq!(add, Ok(call("add_thing", input, false)));
-    let not = typed(&["add_thing", "--name", "nut", "--replace=false"]);
+    let not = typed(&["add_thing", "nut", "--replace=false"]);
     assert_eq!(not, Ok(call("add_thing", json!({"name": "nut", "replace": false}), false)));
 }
 
@@ -46,7 +46,7 @@ fn what_is_typed_wrongly_is_told() {
         (vec!["weather", "paris", "--days", "soon"], "not a whole number"),
         (vec!["weather", "paris", "--unit", "kelvin"], "fahrenheit"),
         (vec!["wether", "paris"], "weather"),
-        (vec!["add-thing"], "--name"),
+        (vec!["add-thing"], "<NAME>"),
     ] {
         let error = typed(&words).expect_err("it is wrong");
         assert!(error.contains(told), "{words:?}: {error}");

@@ -34,20 +34,20 @@ pub(super) struct ChunkWriter {
 impl ChunkWriter {
     /// A chunk of polls at these times, which are not empty and ascend.
     pub(super) fn new(times: &[i64], interval: u32) -> Result<Self> {
-        let (mut encoder, pco_header) = Encoder::new()?;
+        let (mut encoder, codec) = Encoder::new()?;
         let mut head = vec![FORMAT];
-        put(&mut head, pco_header.len() as u64);
-        head.extend_from_slice(&pco_header);
+        put(&mut head, codec.len() as u64);
+        head.extend_from_slice(&codec);
         put(&mut head, times.len() as u64);
         put(&mut head, u64::from(interval));
         let start = times.first().copied().unwrap_or_default();
         put_signed(&mut head, start);
         let offsets: Vec<f64> =
             (0_i64..).zip(times).map(|(beat, at)| (at - start - beat * i64::from(interval)) as f64).collect();
-        let mut encoded = Vec::new();
-        encoder.encode(&offsets, &mut encoded)?;
-        put(&mut head, encoded.len() as u64);
-        head.extend_from_slice(&encoded);
+        let mut column = Vec::new();
+        encoder.encode(&offsets, &mut column)?;
+        put(&mut head, column.len() as u64);
+        head.extend_from_slice(&column);
         Ok(Self {
             encoder,
             head,

@@ -34,8 +34,9 @@ pub fn restore(from: &Path, directory: &Path) -> Result<()> {
     fs::copy(from, &partial).map_err(|error| no_file("copied", from, error))?;
     file::make_private(&partial)?;
     sync(&partial)?;
-    let aside =
-        (1..).map(|number| beside(&target, &format!("before-restore-{number}"))).find(|path| !path.exists());
+    let aside = (1..10_000)
+        .map(|number| beside(&target, &format!("before-restore-{number}")))
+        .find(|path| !path.exists());
     if let Some(aside) = aside {
         // the write-ahead log belongs to its database: the pair moves together, the log first, so that a crash in
         // between leaves a database without some of its last writes rather than a log without a database

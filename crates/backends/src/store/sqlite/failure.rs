@@ -40,8 +40,8 @@ pub(super) fn failed(error: rusqlite::Error) -> Error {
 /// An error of SQLite while opening `file`: it names the file.
 pub(super) fn not_opened(file: &Path, error: rusqlite::Error) -> Error {
     let name = file.display();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::new(
+    if let Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) = error.sqlite_error_code() {
+        return Error::new(
             ErrorKind::Conflict,
             "store_corrupt",
             format!("{name} is damaged, or is no database of Reeve"),
@@ -49,13 +49,11 @@ pub(super) fn not_opened(file: &Path, error: rusqlite::Error) -> Error {
                 "move {name} away, then restore the newest backup with `reeve restore FILE`, or start empty"
             ),
         )
-        .caused_by(error),
-        _ => {
-            let beneath = failed(error);
-            let message = format!("{name}: {}", beneath.message());
-            Error::new(beneath.kind(), beneath.code(), message, beneath.help().to_owned()).caused_by(beneath)
-        }
+        .caused_by(error);
     }
+    let beneath = failed(error);
+    let message = format!("{name}: {}", beneath.message());
+    Error::new(beneath.kind(), beneath.code(), message, beneath.help().to_owned()).caused_by(beneath)
 }
 
 /// An error of the file system about `path`.

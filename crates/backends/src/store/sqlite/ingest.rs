@@ -75,8 +75,9 @@ impl Writer {
         let unsaved = std::mem::take(&mut self.unsaved);
         let written = self.transact(Durability::Process, |transaction| {
             write_unsaved(transaction, &unsaved).map_err(failed)?;
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO tail (id, body) VALUES (?1, ?2)").map_err(failed)?;
+            let mut insert = transaction
+                .prepare_cached("INSERT OR REPLACE INTO tail (id, body) VALUES (?1, ?2)")
+                .map_err(failed)?;
             for row in &rows {
                 insert.execute((row.id, &row.body)).map_err(failed)?;
             }
@@ -257,24 +258,27 @@ fn known(index: &Index, poll: &Poll) -> Option<(u32, Vec<(u32, f64)>)> {
     Some((group, samples))
 }
 
+/// Replaces what is there: after a commit of which nobody knows whether it was done, the same is written again.
 fn write_unsaved(transaction: &Transaction<'_>, unsaved: &Unsaved) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare_cached("INSERT INTO text (id, text) VALUES (?1, ?2)")?;
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO text (id, text) VALUES (?1, ?2)")?;
     for (id, text) in &unsaved.texts {
         insert.execute((id, text))?;
     }
-    let mut insert = transaction
-        .prepare_cached("INSERT INTO poll_group (id, source, collector, sealed) VALUES (?1, ?2, ?3, 0)")?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO poll_group (id, source, collector, sealed) VALUES (?1, ?2, ?3, 0)",
+    )?;
     for (id, source, collector) in &unsaved.groups {
         insert.execute((id, source.0, collector))?;
     }
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO series (id, poll_group, metric, labels, kind, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO series (id, poll_group, metric, labels, kind, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for (id, series, seen) in &unsaved.series {
         let kind = i64::from(series.kind == Kind::Counter);
         insert.execute((id, series.group, series.metric, series.labels, kind, seen))?;
     }
-    let mut insert = transaction.prepare_cached("INSERT INTO layout (id, series) VALUES (?1, ?2)")?;
+    let mut insert =
+        transaction.prepare_cached("INSERT OR REPLACE INTO layout (id, series) VALUES (?1, ?2)")?;
     for (id, series) in &unsaved.layouts {
         insert.execute((id, write_layout(series)))?;
     }

@@ -10,6 +10,7 @@ use rusqlite::Transaction;
 use super::chunk::Chunk;
 use super::failure::failed;
 use super::index::Index;
+use super::ingest::LastRow;
 use super::rollup;
 use super::writer::{Chore, Durability, Writer};
 
@@ -19,6 +20,9 @@ const SERIES_GRACE: Duration = Duration::from_secs(2 * 86_400);
 const SPARE_PAGES: i64 = 64;
 /// Pages given back at once.
 const SHRINK_PAGES: i64 = 512;
+
+/// A table, a row of it, and its new body; none where nothing is left of it.
+type Rewritten = (&'static str, i64, Option<Vec<u8>>);
 
 impl Writer {
     /// Removes the chunks and rollups of a group that are older than they are to be kept.
@@ -99,7 +103,8 @@ impl Writer {
 
     /// Forgets all of a group. It takes no room: it is what helps when the disk is full.
     fn forget_group(&mut self, group: u32, series: &HashSet<u64>) -> Result<()> {
-        let last_row = self.shared.index().groups.get(&group).map_or(0, |group| group.tail.last_row.max(group.sealed));
+        let last_row =
+            self.shared.index().groups.get(&group).map_or(0, |group| group.tail.last_row.max(group.sealed));
         self.last_rows.remove(&group);
         self.transact_with_index(
             |transaction| {
@@ -110,7 +115,8 @@ impl Writer {
                 ] {
                     transaction.prepare_cached(statement)?.execute([group])?;
                 }
-                let mut update = transaction.prepare_cached("UPDATE poll_group SET sealed = ?2 WHERE id = ?1")?;
+                let mut update =
+                    transaction.prepare_cached("UPDATE poll_group SET sealed = ?2 WHERE id = ?1")?;
                 update.execute((group, last_row))
             },
             |index, _| {
@@ -130,15 +136,12 @@ impl Writer {
         self.transact_with_index(
             |transaction| {
                 for (table, id, body) in &bodies {
-                    match body {
-                        Some(body) => {
-                            let update = format!("UPDATE {table} SET body = ?2 WHERE id = ?1");
-                            transaction.prepare_cached(&update)?.execute((id, body))?;
-                        }
-                        None => {
-                            let delete = format!("DELETE FROM {table} WHERE id = ?1");
-                            transaction.prepare_cached(&delete)?.execute([id])?;
-                        }
+                    if let Some(body) = body {
+                        let update = format!("UPDATE {table} SET body = ?2 WHERE id = ?1");
+                        transaction.prepare_cached(&update)?.execute((id, body))?;
+                    } else {
+                        let delete = format!("DELETE FROM {table} WHERE id = ?1");
+                        transaction.prepare_cached(&delete)?.execute([id])?;
                     }
                 }
                 let mut delete = transaction.prepare_cached("DELETE FROM series WHERE id = ?1")?;
@@ -173,7 +176,7 @@ impl Writer {
 
     /// Layouts that no row in the tail has any more.
     fn unused_layouts(&mut self) -> Vec<u32> {
-        let in_use: HashSet<u32> = self.last_rows.values().map(|last| last.layout()).collect();
+        let in_use: HashSet<u32> = self.last_rows.values().map(LastRow::layout).collect();
         let swept = self.swept;
         let unused =
             self.layouts.iter().filter(|(id, layout)| layout.last_row <= swept && !in_use.contains(id));
@@ -185,11 +188,7 @@ impl Writer {
     }
 
     /// The chunks and rollups of a group without these series: nothing in place of one of which nothing is left.
-    fn without(
-        &self,
-        group: u32,
-        unwanted: &HashSet<u64>,
-    ) -> Result<Vec<(&'static str, i64, Option<Vec<u8>>)>> {
+    fn without(&self, group: u32, unwanted: &HashSet<u64>) -> Result<Vec<Rewritten>> {
         let mut bodies = Vec::new();
         for (table, figures) in [("chunk", false), ("rollup", true)] {
             let select = format!("SELECT id, body FROM {table} WHERE poll_group = ?1");

@@ -34,7 +34,8 @@ fn numbered(number: i64) -> domain::history::Poll {
 /// A poll that compresses badly.
 fn noisy(number: i64) -> domain::history::Poll {
     let samples = (0..100_i64).map(|series| {
-        let seed = number.wrapping_mul(6_364_136_223_846_793_005) ^ series.wrapping_mul(1_442_695_040_888_963_407);
+        let seed =
+            number.wrapping_mul(6_364_136_223_846_793_005) ^ series.wrapping_mul(1_442_695_040_888_963_407);
         let noise = (seed.wrapping_mul(2_862_933_555_777_941_757) >> 12) as f64;
         sample("noise", &series.to_string(), Kind::Gauge, noise)
     });
@@ -172,7 +173,10 @@ async fn a_full_queue_drops_polls_and_counts_them() {
     let kept = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(kept, 3);
     assert!(
-        results.iter().flat_map(|result| result.as_ref().err()).all(|error| error.kind() == ErrorKind::Busy)
+        results
+            .iter()
+            .filter_map(|result| result.as_ref().err())
+            .all(|error| error.kind() == ErrorKind::Busy)
     );
     assert_eq!(store.figures().await.unwrap().polls_dropped, 2);
     append(&store, [numbered(5)]).await;

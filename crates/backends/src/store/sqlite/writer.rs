@@ -190,7 +190,9 @@ impl Writer {
         let batch_is_full = self.waiting_samples >= self.shared.options.batch_samples;
         if !self.waiting.is_empty() && (batch_is_full || Instant::now() >= self.commit_at) {
             self.commit();
-        } else if let Some(chore) = self.chores.pop_front() {
+        }
+        // also after a commit: under a steady stream of polls there would be no other time
+        if let Some(chore) = self.chores.pop_front() {
             self.do_chore(chore);
         }
         let log_is_long = || self.log("NOOP").is_ok_and(|pages| pages > CHECKPOINT_PAGES);
@@ -210,7 +212,10 @@ impl Writer {
         }
         for (_place, tell) in answers {
             // who appended may have gone
-            let _ = tell.send(result.as_ref().map(|()| ()).map_err(Error::retold));
+            let _ = tell.send(match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.retold()),
+            });
         }
     }
 
