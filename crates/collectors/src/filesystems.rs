@@ -24,9 +24,10 @@ use mounts::{Mount, wanted_mounts};
 /// File systems.
 ///
 /// `/proc/self/mountinfo` tells what is mounted without touching any of it. Local file systems are then asked together
-/// with one `df` (`stat -f` where it is not GNU's); network, FUSE and pooled ones each by themselves, so that one that hangs is named and delays nothing
-/// else. Where the local ones do not answer together, each is asked by itself. Left out are file systems without
-/// storage of their own (proc, tmpfs, overlays of containers, read-only images) and second mounts of the same device.
+/// with one `df` (`stat -f` where it is not GNU's); network, FUSE and joined ones each by themselves, so that one that
+/// hangs is named and delays nothing else. Where the local ones do not answer together, each is asked by itself. Left
+/// out are file systems without storage of their own (proc, tmpfs, overlays of containers, read-only images) and
+/// second mounts of the same device.
 pub struct Filesystems;
 
 /// File systems.
@@ -214,7 +215,7 @@ fn why_missing(facts: &Facts, answers: &Answers, asked: &[&Mount], mount: &Mount
         }
         Some(answer) => {
             let reason = answer.error.lines().find(|line| line.contains(&mount.place));
-            let reason = Untrusted::new(reason.unwrap_or("df does not mention it").trim());
+            let reason = Untrusted::new(reason.unwrap_or("no figures came for it").trim());
             Problem::new("mount_unreadable", format!("{place} could not be read: {reason}"))
         }
         None => Problem::new("mount_unreadable", format!("{place} was not asked")),

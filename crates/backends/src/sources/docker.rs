@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::stream::Stream;
@@ -38,6 +39,7 @@ pub(crate) enum Dialled {
 /// The engines of one machine: their versions, and connections that are kept.
 pub(crate) struct Engines {
     tasks: TaskTracker,
+    closing: CancellationToken,
     idle: Mutex<Vec<(String, Link)>>,
     /// By socket: what goes before a path, such as `/v1.41`.
     prefixes: Mutex<HashMap<String, String>>,
@@ -56,9 +58,9 @@ impl Drop for Link {
 }
 
 impl Engines {
-    /// No engine is known yet; connections are driven by `tasks`.
-    pub fn new(tasks: TaskTracker) -> Self {
-        Self { tasks, idle: Mutex::default(), prefixes: Mutex::default() }
+    /// No engine is known yet; connections are driven by `tasks` until `closing`.
+    pub fn new(tasks: TaskTracker, closing: CancellationToken) -> Self {
+        Self { tasks, closing, idle: Mutex::default(), prefixes: Mutex::default() }
     }
 
     /// Drops kept connections and what is known of versions.
@@ -150,9 +152,13 @@ impl Engines {
 
     async fn link(&self, stream: Box<dyn Stream>) -> hyper::Result<Link> {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let closing = self.closing.clone();
         let driver = self.tasks.spawn(async move {
-            // its failure is told to who asks
-            let _ = connection.await;
+            tokio::select! {
+                // its failure is told to who asks
+                _ = connection => {}
+                () = closing.cancelled() => {}
+            }
         });
         Ok(Link { sender, driver: driver.abort_handle() })
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use domain::device::{Reach, SourceId};
 use domain::ports::{ApprovedHostKey, Inspection, Settled, Shell, Sources};
 use domain::problem::Problem;
-use domain::{BoxFuture, Result};
+use domain::{BoxFuture, Error, Result};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,8 @@ impl Sources for Machines {
         match reach {
             Reach::Local => {
                 let account = Arc::clone(&self.connector.account);
-                Arc::new(LocalShell::new(account, self.connector.tasks.clone()))
+                let (tasks, closing) = (self.connector.tasks.clone(), self.connector.closing.clone());
+                Arc::new(LocalShell::new(account, tasks, closing))
             }
             Reach::Ssh(target) => Arc::new(SshShell::new(target.clone(), self.connector.clone())),
         }
@@ -125,6 +126,16 @@ impl Sources for Machines {
             });
         };
         let destination = Config::load(account)?.resolve(target)?;
+        // those that were named come first
+        if let Some(missing) =
+            destination.identity_files.iter().take(target.identity_files.len()).find(|key| !key.exists())
+        {
+            return Err(Error::invalid(
+                "ssh_key_missing",
+                format!("there is no key {}", missing.display()),
+                "name a private key that exists on the server, or leave it out for the usual ones",
+            ));
+        }
         let is_unreadable = |path: &&PathBuf| match std::fs::File::open(path) {
             Ok(_) => false,
             Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,

@@ -35,7 +35,7 @@ pub(super) fn more_asks(answers: &Answers, uid: Option<u32>) -> Vec<Ask> {
 /// The engines found, and for each that does not answer, why and what would mend it.
 pub(super) fn found(answers: &Answers, uid: Option<u32>) -> Vec<(Engine, Option<Problem>)> {
     let user = answers.get(&user().question).and_then(Answer::ok);
-    let user = Untrusted::new(user.as_deref().unwrap_or("").trim());
+    let user = Untrusted::new(user.as_deref().unwrap_or("USER").trim());
     let mut engines: Vec<(Engine, Option<Problem>)> = Vec::new();
     for (socket, may_use) in sockets(answers, uid) {
         let mut engine = Engine {

@@ -12,6 +12,7 @@ use domain::{BoxFuture, Error, Result};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Account;
@@ -39,8 +40,8 @@ pub(crate) struct LocalShell {
 
 impl LocalShell {
     /// A shell whose tasks are `tasks`.
-    pub fn new(account: Arc<Account>, tasks: TaskTracker) -> Self {
-        let engines = Engines::new(tasks.clone());
+    pub fn new(account: Arc<Account>, tasks: TaskTracker, closing: CancellationToken) -> Self {
+        let engines = Engines::new(tasks.clone(), closing);
         Self {
             account,
             tasks,

@@ -49,7 +49,7 @@ enum State {
 impl SshShell {
     /// Nothing is connected yet.
     pub fn new(target: SshTarget, connector: Connector) -> Self {
-        let engines = Engines::new(connector.tasks.clone());
+        let engines = Engines::new(connector.tasks.clone(), connector.closing.clone());
         Self {
             target,
             connector,

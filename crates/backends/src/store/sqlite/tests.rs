@@ -251,19 +251,35 @@ async fn freed_pages_are_given_back() {
     assert!(size() < full / 2, "{full} to {}", size());
 }
 
-/// A disk that is really full: only root may make one.
+/// A small file system of its own, while it lives.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Only root may make one; nothing where we are not.
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = Process::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=8m", "reeve-test"])
+            .arg(directory.path())
+            .stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then_some(Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Process::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
 #[tokio::test]
 async fn a_small_disk_that_is_full_is_survived() {
-    let directory = tempfile::tempdir().unwrap();
-    let mount = |arguments: &[&str]| {
-        let status = Process::new(arguments[0]).args(&arguments[1..]).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    let path = directory.path().to_str().unwrap();
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "reeve-test", path]) {
+    let Some(disk) = SmallDisk::mount() else {
         eprintln!("left out: a file system cannot be mounted here");
         return;
-    }
+    };
+    let directory = &disk.0;
     let store = open(directory.path());
     append(&store, (0..10).map(numbered)).await;
     let filler = directory.path().join("filler");
@@ -285,7 +301,6 @@ async fn a_small_disk_that_is_full_is_survived() {
     let store = open(directory.path());
     assert_eq!(polls_from(&store, 0, number + 200).await, u32::try_from(number + 200).unwrap());
     store.close().await.unwrap();
-    assert!(mount(&["umount", path]));
 }
 
 const VICTIM: &str = "REEVE_TEST_VICTIM";
