@@ -1,5 +1,9 @@
 //! Machines that misbehave: each is named for what it is, and delays no other.
 
+mod outages;
+mod rights;
+mod slow;
+
 use std::time::{Duration, Instant};
 
 use serde_json::Value;

@@ -49,7 +49,8 @@ pub(super) async fn run(
         return Err(Error::internal("a program was started without its outputs"));
     };
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    let mut running = Running { child: Some(child), group, tasks: tasks.clone() };
+    let is_by_sudo = argv.first().is_some_and(|program| program == "sudo");
+    let mut running = Running { child: Some(child), group, is_by_sudo, tasks: tasks.clone() };
     let heard = tokio::time::timeout(limits.deadline, async {
         let (output, errors) = listen_to_both(output, errors, limits.cap_bytes).await;
         // more than is taken: it is ended for it, and what it said is the answer
@@ -142,6 +143,7 @@ async fn listen_on(mut from: impl AsyncRead + Unpin, kept: &mut Vec<u8>) {
 struct Running {
     child: Option<Child>,
     group: Option<Pid>,
+    is_by_sudo: bool,
     tasks: TaskTracker,
 }
 
@@ -165,8 +167,10 @@ impl Running {
 
     fn kill(&self) {
         if let Some(group) = self.group {
+            // sudo passes on SIGTERM; killed, it would leave root's command behind
+            let signal = if self.is_by_sudo { Signal::TERM } else { Signal::KILL };
             // it may have ended by itself
-            let _ = kill_process_group(group, Signal::KILL);
+            let _ = kill_process_group(group, signal);
         }
     }
 }

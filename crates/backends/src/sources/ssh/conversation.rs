@@ -45,6 +45,11 @@ impl Conversation {
         if script.is_stopped_by_end { Ok(()) } else { self.session.end_input().await }
     }
 
+    /// What runs is asked to end before it is made to: see [`Session::ask_to_end`].
+    pub fn ask_to_end(&mut self) {
+        self.session.ask_to_end();
+    }
+
     /// Listens until all is answered, or until `until`, or until `is_enough` says so after something came.
     pub async fn run(&mut self, until: Instant, mut is_enough: impl FnMut(&Self) -> bool) -> Ended {
         loop {

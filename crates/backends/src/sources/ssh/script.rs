@@ -61,13 +61,15 @@ pub(super) fn batch(asks: &[Ask], word: &str) -> Script {
 /// the channel or the connection breaks: a watcher waits for the end of the input.
 pub(super) fn alone(ask: &Ask, word: &str) -> Script {
     let mut text = prologue(word, ask.root);
-    text += "exec 3<&0 </dev/null\nb 0\n";
+    // SIGTERM is for the program alone: the shell goes on and tells how it ended
+    text += "exec 3<&0 </dev/null\ntrap '' TERM\nb 0\n";
     // it tells its process itself, so that two never write at once
-    let process = "q=;read -r q 2>/dev/null </proc/self/stat;printf '\\n%s p %s\\n' $N \"$q\"";
+    let process = "trap - TERM;q=;read -r q 2>/dev/null </proc/self/stat;printf '\\n%s p %s\\n' $N \"$q\"";
     let _ = write!(text, "{{ {process}\n{}\n}} 3<&- & c=$!\n", body(ask, Mode::Alone));
     // the shell is stopped first, or it would end its watcher as soon as the program is dead, before what that started;
     // sshd makes each command the leader of its own process group: elsewhere at least the program itself ends
-    text += "( read -r q <&3;kill -STOP $$;kill -9 $c;kill -9 -$$||kill -9 $$ ) >/dev/null 2>&1 & w=$!\n";
+    // sudo is left alone: killed, it would leave root's command behind, and nobody would know that it still runs
+    text += "( read -r q <&3;[ \"$S\" ]||{ kill -STOP $$;kill -9 $c;kill -9 -$$||kill -9 $$; } ) >/dev/null 2>&1 & w=$!\n";
     text += "wait $c\nd $?\nl\nkill -9 $w\nexit 0\n}\n";
     Script { text, parts: vec![Part::One(0)], is_stopped_by_end: true }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::{Error, Result};
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelStream};
+use russh::{Channel, ChannelMsg, ChannelStream, Sig};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::sources::stream::{Held, Stream};
 const MOST_CHANNELS: usize = 8;
 /// How long a closed channel may take to end on the machine before it is no longer counted.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a command that was asked to end may take before it is made to.
+const GRACE: Duration = Duration::from_secs(1);
 /// Pause before a server that gave no session is asked again, where none of ours ended meanwhile.
 const SESSION_PAUSE: Duration = Duration::from_millis(200);
 /// How long a server that gives no session at all is asked again.
@@ -129,7 +131,12 @@ impl Connection {
     fn session(&self, channel: Channel<Msg>, permit: OwnedSemaphorePermit) -> Session {
         self.sessions.open.fetch_add(1, Ordering::Relaxed);
         let counted = Counted { sessions: Arc::clone(&self.sessions), _permit: permit };
-        Session { open: Some((channel, counted)), tasks: self.tasks.clone(), runtime: self.runtime.clone() }
+        Session {
+            open: Some((channel, counted)),
+            is_asked_to_end: false,
+            tasks: self.tasks.clone(),
+            runtime: self.runtime.clone(),
+        }
     }
 }
 
@@ -149,6 +156,7 @@ impl Drop for Counted {
 /// A session in which a command runs. Dropping it closes the channel.
 pub(crate) struct Session {
     open: Option<(Channel<Msg>, Counted)>,
+    is_asked_to_end: bool,
     tasks: TaskTracker,
     runtime: Handle,
 }
@@ -159,6 +167,12 @@ impl Session {
             Some((channel, _)) => channel.exec(true, command).await,
             None => Err(russh::Error::Disconnect),
         }
+    }
+
+    /// When it is dropped, the command is first asked to end by SIGTERM, which sudo passes on to a command of root's: that
+    /// one cannot be killed by the user we are, and would outlive sudo's own end.
+    pub fn ask_to_end(&mut self) {
+        self.is_asked_to_end = true;
     }
 
     /// Sends `bytes` to the command's standard input.
@@ -194,7 +208,12 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Some((mut channel, counted)) = self.open.take() else { return };
+        let is_asked_to_end = self.is_asked_to_end;
         let closing = async move {
+            if is_asked_to_end && channel.signal(Sig::TERM).await.is_ok() {
+                let ending = async { while channel.wait().await.is_some() {} };
+                let _ = tokio::time::timeout(GRACE, ending).await;
+            }
             let closed = async {
                 let _ = channel.close().await;
                 while channel.wait().await.is_some() {}

@@ -164,6 +164,9 @@ impl SshShell {
         let parts = script.parts.clone();
         let until = Instant::now() + ask.deadline;
         let mut conversation = self.begin(&connection, script, &word, vec![ask.cap_bytes], until).await?;
+        if ask.root {
+            conversation.ask_to_end();
+        }
         let mut is_noted = false;
         let ended = conversation
             .run(until, |conversation| {
