@@ -81,6 +81,7 @@ fn main() {
         };
         println!("  {name:<48}{:>8.1}{ratio:>15.2}       {aim}", median(theirs.clone()));
     }
+    drop(ways);
     runtime.block_on(machines.close());
     runtime.shutdown_timeout(Duration::from_secs(1));
 }

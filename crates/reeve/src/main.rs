@@ -7,6 +7,7 @@ mod config;
 mod data_dir;
 mod declared;
 mod import;
+mod record;
 mod run;
 mod wire;
 
@@ -21,10 +22,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Loaded, LogFormat};
 use crate::data_dir::DataDir;
-
-/// glibc's allocator keeps an arena for each thread and gives little back: under steady polling it grows for days.
-#[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let operations = run::operations();
@@ -55,9 +52,10 @@ async fn obey(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             let loaded = load(mcp)?;
             start_log(&loaded, false)?;
             let toolsets = Toolsets::named(mcp.get_one::<String>("toolsets").map_or("", String::as_str));
-            ask::speak_mcp(&loaded, &data, &toolsets).await.map(|()| ExitCode::SUCCESS)
+            ask::speak_mcp(loaded, &data, &toolsets).await.map(|()| ExitCode::SUCCESS)
         }
-        Some(("import", import)) => import::run(&load(import)?, &data, &import::Wishes::of(import)).await,
+        Some(("import", import)) => import::run(load(import)?, &data, &import::Wishes::of(import)).await,
+        Some(("record", record)) => record::run(&load(record)?, &data, record).await,
         Some(("restore", restore)) => {
             let copy: &std::path::PathBuf = restore.get_one("FILE").context("FILE is needed")?;
             let _lock = data.lock()?;
@@ -77,7 +75,7 @@ async fn obey(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 fn load(matches: &ArgMatches) -> anyhow::Result<Loaded> {
     let file = matches.get_one::<std::path::PathBuf>("config");
-    Loaded::read(file.map(std::path::PathBuf::as_path), std::env::vars())
+    Loaded::read(file.map(std::path::PathBuf::as_path), config::environment())
 }
 
 fn start_log(loaded: &Loaded, is_json: bool) -> anyhow::Result<()> {
