@@ -39,6 +39,7 @@ pub fn check(root: &Path) -> anyhow::Result<()> {
         }
     }
     lint_files(root, &mut sins)?;
+    error_codes(root, &files, &mut sins)?;
     if sins.is_empty() { Ok(()) } else { bail!("the repository is not tidy:\n  {}", sins.join("\n  ")) }
 }
 
@@ -90,6 +91,38 @@ fn lint_files(root: &Path, sins: &mut Vec<String>) -> anyhow::Result<()> {
         for line in ours.lines().filter(|line| !line.starts_with('#')) {
             if !theirs.contains(line.trim()) {
                 sins.push(format!("crates/{name}/clippy.toml lacks: {}", line.trim()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every code of an error or problem stands in `docs/errors.md`.
+fn error_codes(root: &Path, files: &[PathBuf], sins: &mut Vec<String>) -> anyhow::Result<()> {
+    const BEFORE: [&str; 6] = [
+        "Error::invalid(",
+        "Error::conflict(",
+        "Error::unreachable(",
+        "Error::not_found(",
+        "Problem::new(",
+        "ErrorKind::",
+    ];
+    let told = fs::read_to_string(root.join("docs/errors.md")).context("docs/errors.md")?;
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let name = file.strip_prefix(root)?.display().to_string();
+        if !name.contains("/src/") || name.contains("test") || name.starts_with("xtask") {
+            continue;
+        }
+        let text = fs::read_to_string(file)?;
+        for before in BEFORE {
+            for rest in text.split(before).skip(1) {
+                // a kind's own name, as in `ErrorKind::Invalid, "code"`
+                let rest = rest.trim_start_matches(char::is_alphabetic).trim_start_matches([',', ' ', '\n']);
+                let code = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or_default();
+                let is_code = code.contains('_') && code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+                if is_code && !told.contains(&format!("`{code}`")) {
+                    sins.push(format!("{name}: the code {code} is not in docs/errors.md"));
+                }
             }
         }
     }

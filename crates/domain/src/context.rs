@@ -73,6 +73,8 @@ pub struct Audit {
 struct Repeats {
     row_written: Duration,
     since_then: u64,
+    surface: &'static str,
+    code: &'static str,
 }
 
 /// Refusals of the same caller and operation within this time are counted into one row.
@@ -95,39 +97,92 @@ impl Audit {
         self.store.audit_start(start).await
     }
 
-    pub(crate) async fn ended(&self, _: &Context, id: u64, outcome: &str) -> Result<()> {
+    pub(crate) async fn ended(&self, id: u64, outcome: &str) -> Result<()> {
         self.store.audit_end(id, self.clock.now(), outcome.to_owned()).await
     }
 
-    /// Writes a refusal; repeats within a minute are counted into the next row.
+    /// Writes a refusal. Repeats within a minute are counted: [`Audit::tell_repeats`] writes them.
     pub(crate) async fn refused(&self, ctx: &Context, operation: &str, refusal: &Error) {
         let now = self.clock.monotonic();
-        let key = (ctx.caller.principal.to_string(), operation.to_owned());
-        let unsaid = {
+        let principal = ctx.caller.principal.to_string();
+        let key = (principal.clone(), operation.to_owned());
+        let (surface, code) = (ctx.caller.surface.name(), refusal.code());
+        {
             let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-            repeats.retain(|_, repeat| repeat.since_then > 0 || now < repeat.row_written + REPEATS_WITHIN);
-            match repeats.get_mut(&key) {
-                Some(repeat) if now < repeat.row_written + REPEATS_WITHIN => {
-                    repeat.since_then += 1;
-                    return;
-                }
-                Some(repeat) => {
-                    repeat.row_written = now;
-                    std::mem::take(&mut repeat.since_then)
-                }
-                None => {
-                    repeats.insert(key, Repeats { row_written: now, since_then: 0 });
-                    0
-                }
+            if let Some(repeat) = repeats.get_mut(&key)
+                && now < repeat.row_written + REPEATS_WITHIN
+            {
+                repeat.since_then += 1;
+                return;
             }
+            let unsaid = repeats.get(&key).map_or(0, |repeat| repeat.since_then);
+            // what is still unsaid of the minute before stays counted
+            repeats.insert(key, Repeats { row_written: now, since_then: unsaid, surface, code });
+        }
+        self.write_refusal(principal, surface, operation.to_owned(), "{}".to_owned(), code).await;
+    }
+
+    /// Writes the refusals that were only counted since the last call, a row for each caller and operation.
+    pub async fn tell_repeats(&self) {
+        let now = self.clock.monotonic();
+        let told: Vec<_> = {
+            let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+            let unsaid = repeats.iter_mut().filter(|(_, repeat)| repeat.since_then > 0);
+            let told = unsaid.map(|((principal, operation), repeat)| {
+                let count = std::mem::take(&mut repeat.since_then);
+                (principal.clone(), repeat.surface, operation.clone(), count, repeat.code)
+            });
+            let told = told.collect();
+            repeats.retain(|_, repeat| now < repeat.row_written + REPEATS_WITHIN);
+            told
         };
-        let arguments = if unsaid > 0 { format!("{{\"repeats_before\":{unsaid}}}") } else { "{}".to_owned() };
+        for (principal, surface, operation, count, code) in told {
+            let arguments = format!("{{\"repeats\":{count}}}");
+            self.write_refusal(principal, surface, operation, arguments, code).await;
+        }
+    }
+
+    async fn write_refusal(
+        &self,
+        principal: String,
+        surface: &'static str,
+        operation: String,
+        arguments: String,
+        code: &'static str,
+    ) {
+        let start = AuditStart { at: self.clock.now(), principal, surface, operation, arguments };
         let written = async {
-            let id = self.started(ctx, operation, arguments).await?;
-            self.ended(ctx, id, refusal.code()).await
+            let id = self.store.audit_start(start).await?;
+            self.store.audit_end(id, self.clock.now(), code.to_owned()).await
         };
         if let Err(error) = written.await {
             tracing::error!(cause = %error.chain(), "a refusal could not be written to the audit: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::caller::Surface;
+    use crate::testing::world::World;
+
+    #[tokio::test]
+    async fn every_refusal_is_in_the_audit_and_repeats_are_one_row() {
+        let world = World::new(&[]).await;
+        let ctx = Context::new(world.ports.clone(), Caller::loopback(Surface::Rest));
+        let refusal = Error::new(ErrorKind::Forbidden, "read_only", "no", "");
+        for _ in 0..100 {
+            world.ports.audit.refused(&ctx, "remove_device", &refusal).await;
+        }
+        world.ports.audit.tell_repeats().await;
+        world.ports.audit.tell_repeats().await;
+        let rows = world.ports.store.audit(None, 10).await.unwrap();
+        let told: Vec<(&str, &str)> =
+            rows.iter().rev().map(|row| (row.arguments.as_str(), row.outcome.as_str())).collect();
+        let repeats = r#"{"repeats":99}"#;
+        let expected = [("{}", "started"), ("{}", "read_only"), (repeats, "started"), (repeats, "read_only")];
+        assert_eq!(told, expected);
     }
 }

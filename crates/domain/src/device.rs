@@ -146,7 +146,7 @@ impl fmt::Display for SshTarget {
 pub enum Status {
     /// It answered within three intervals.
     Online,
-    /// A host key waits to be approved, or it was never asked.
+    /// A host key waits to be approved, or it was never asked, or it is not polled.
     Pending,
     /// Something answers at its address, but we may not ask: sign-in failed, changed host key, refused session.
     Unreachable,
@@ -180,7 +180,7 @@ pub struct Health {
     pub last_seen: Option<Timestamp>,
     /// Since when it has this status.
     pub since: Timestamp,
-    /// Failures in a row.
+    /// Failures of one kind in a row: that nothing answered, or that something refused us.
     pub failures: u32,
 }
 

@@ -1,7 +1,8 @@
 //! The devices, how their sources are doing, and what a caller may see of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast, watch};
 
@@ -26,6 +27,9 @@ pub struct Fleet {
 /// Failures in a row after which a source that does not answer counts as offline.
 const FAILURES_TO_OFFLINE: u32 = 3;
 
+/// How long a device that is not polled counts as online after it last answered.
+const ONLINE_UNPOLLED: Duration = Duration::from_secs(90);
+
 /// Error codes that mean that nothing answered at address and port; any other means that something did.
 const NO_ANSWER: [&str; 6] =
     ["ssh_refused", "ssh_no_route", "ssh_timeout", "ssh_resolve", "ssh_jump_failed", "ssh_closed"];
@@ -33,7 +37,11 @@ const NO_ANSWER: [&str; 6] =
 impl Fleet {
     /// The fleet as it is in the store.
     pub async fn load(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let devices = store.devices().await?;
+        let mut devices = store.devices().await?;
+        // left over where the program was killed between the two steps of a link
+        for emptied in devices.extract_if(.., |device| device.sources.is_empty()) {
+            store.remove_device(emptied.id).await?;
+        }
         let devices = devices.into_iter().map(|device| (device.name.clone(), Arc::new(device))).collect();
         Ok(Self {
             store,
@@ -87,9 +95,19 @@ impl Fleet {
         Ok(self.put(device, DeviceChange::Added))
     }
 
-    /// Writes changed devices, all or none. A device that lost its last source is removed.
-    pub async fn change(&self, devices: Vec<Device>) -> Result<()> {
+    /// Writes changed devices, all or none, where those that they were made from, `before`, are still the same. A
+    /// device that lost its last source is removed.
+    pub async fn change(&self, before: &[&Arc<Device>], devices: Vec<Device>) -> Result<()> {
         let _one_at_a_time = self.changing.lock().await;
+        for device in before {
+            if self.by_id(device.id).is_none_or(|now| !Arc::ptr_eq(&now, device)) {
+                return Err(Error::conflict(
+                    "device_changed",
+                    format!("“{}” was changed or removed by somebody else at the same moment", device.name),
+                    "look at it again, then repeat the change if it is still wanted",
+                ));
+            }
+        }
         for device in &devices {
             check_name(&device.name)?;
             self.check_free(&device.name, device.id)?;
@@ -132,11 +150,23 @@ impl Fleet {
         health.get(&source).cloned().unwrap_or_else(|| Health::never_asked(self.clock.now()))
     }
 
-    /// How a device is doing: as its best source is.
+    /// How a device is doing: as its best source is. Of one that is not polled nobody knows after a while.
     pub fn device_health(&self, device: &Device) -> Health {
+        let now = self.clock.now();
         let healths = device.sources.iter().map(|source| self.health(source.id));
-        let best = healths.min_by_key(|health| health.status);
-        best.unwrap_or_else(|| Health::never_asked(self.clock.now()))
+        let best = healths.min_by_key(|health| health.status).unwrap_or_else(|| Health::never_asked(now));
+        match best.last_seen {
+            Some(seen)
+                if !device.monitored
+                    && best.status == Status::Online
+                    && now.since(seen) > ONLINE_UNPOLLED =>
+            {
+                let help = format!("reeve change-device {} --monitored true", device.name);
+                let why = Problem::new("not_monitored", "it is not polled").help(help);
+                Health { status: Status::Pending, why: Some(why), since: seen.plus(ONLINE_UNPOLLED), ..best }
+            }
+            _ => best,
+        }
     }
 
     /// A source answered.
@@ -155,10 +185,12 @@ impl Fleet {
     pub(crate) fn failed(&self, source: SourceId, error: &Error) {
         let now = self.clock.now();
         self.set_health(source, |before| {
-            let failures = before.failures + 1;
+            let is_silent = NO_ANSWER.contains(&error.code());
+            let was_silent = before.why.as_ref().is_some_and(|why| NO_ANSWER.contains(&why.code.as_str()));
+            let failures = if is_silent == was_silent { before.failures + 1 } else { 1 };
             let status = if error.code() == "host_key_unknown" {
                 Status::Pending
-            } else if !NO_ANSWER.contains(&error.code()) {
+            } else if !is_silent {
                 Status::Unreachable
             } else if failures >= FAILURES_TO_OFFLINE {
                 Status::Offline
@@ -170,10 +202,19 @@ impl Fleet {
         });
     }
 
+    /// Forgets the health of sources that are not among `alive`.
+    pub(crate) fn forget_health(&self, alive: &HashSet<SourceId>) {
+        let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
+        health.retain(|source, _| alive.contains(source));
+    }
+
     /// Remembers when a source was last seen before a restart.
     pub(crate) fn remember(&self, source: SourceId, last_seen: crate::Timestamp) {
         let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
-        let known = health.entry(source).or_insert_with(|| Health::never_asked(last_seen));
+        let known = health.entry(source).or_insert_with(|| Health {
+            why: Some(Problem::new("never_asked", "it has not been asked since Reeve started")),
+            ..Health::never_asked(last_seen)
+        });
         known.last_seen = known.last_seen.max(Some(last_seen));
     }
 
@@ -276,5 +317,25 @@ impl<'a> FleetView<'a> {
     /// Whether the caller sees every device there is.
     pub fn is_whole(&self) -> bool {
         *self.sight == Sight::All
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ask::Answer;
+    use crate::device::Device;
+    use crate::testing::world::World;
+
+    #[tokio::test]
+    async fn of_two_changes_at_one_moment_the_second_is_refused() {
+        let world = World::new(&[]).await;
+        let nas = world.device("nas", |_| Answer::done(0, "")).await;
+        let renamed = Device { name: "nas-1".to_owned(), ..Device::clone(&nas) };
+        let moved = Device { location: Some("cellar".to_owned()), ..Device::clone(&nas) };
+        world.ports.fleet.change(&[&nas], vec![renamed]).await.unwrap();
+        let error = world.ports.fleet.change(&[&nas], vec![moved.clone()]).await.unwrap_err();
+        assert_eq!(error.code(), "device_changed");
+        world.ports.fleet.remove(nas.id).await.unwrap();
+        assert!(world.ports.fleet.change(&[&nas], vec![moved]).await.is_err(), "what was removed stays so");
     }
 }

@@ -50,7 +50,7 @@ pub struct RangeQuery {
 impl RangeQuery {
     /// Width of a bucket, in milliseconds; at least one.
     pub fn bucket_millis(&self) -> i64 {
-        ((self.to.millis() - self.from.millis()) / i64::from(self.points.max(1))).max(1)
+        (self.to.millis().saturating_sub(self.from.millis()) / i64::from(self.points.max(1))).max(1)
     }
 }
 

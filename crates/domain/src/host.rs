@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use crate::ask::{Answer, Ask};
@@ -16,6 +17,7 @@ pub struct Host {
     source: SourceId,
     shell: Arc<dyn Shell>,
     breaker: Mutex<Breaker>,
+    doubt: Semaphore,
     fleet: Arc<Fleet>,
     clock: Arc<dyn Clock>,
 }
@@ -31,6 +33,13 @@ struct Breaker {
     is_trying: bool,
 }
 
+impl Breaker {
+    fn refusal(&self, now: Duration) -> Option<Error> {
+        let is_waiting = now < self.closed_until || self.is_trying;
+        self.error.as_ref().filter(|_| is_waiting).map(Error::retold)
+    }
+}
+
 /// The wait after the first failure; it doubles with each one more.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait between two tries.
@@ -43,7 +52,7 @@ impl Host {
         fleet: Arc<Fleet>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { source, shell, breaker: Mutex::default(), fleet, clock }
+        Self { source, shell, breaker: Mutex::default(), doubt: Semaphore::new(1), fleet, clock }
     }
 
     /// Asks questions that cannot hang, in one conversation. Answers come in the same order.
@@ -63,14 +72,17 @@ impl Host {
 
     /// Why nothing is asked at the moment, where nothing is.
     pub fn refusal(&self) -> Option<Error> {
-        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_waiting = self.clock.monotonic() < breaker.closed_until || breaker.is_trying;
-        breaker.error.as_ref().filter(|_| is_waiting).map(Error::retold)
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).refusal(self.clock.monotonic())
     }
 
     /// Whether the last question failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner).failures > 0
+    }
+
+    /// Held by whoever finds out whether the machine is still there; nothing where somebody does already.
+    pub(crate) fn doubted(&self) -> Option<SemaphorePermit<'_>> {
+        self.doubt.try_acquire().ok()
     }
 
     /// Forgets past failures and the connection: the next question tries again at once.
@@ -80,10 +92,10 @@ impl Host {
     }
 
     fn admit(&self) -> Result<Attempt<'_>> {
-        if let Some(refusal) = self.refusal() {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refusal) = breaker.refusal(self.clock.monotonic()) {
             return Err(refusal);
         }
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         let is_trial = breaker.failures > 0;
         breaker.is_trying = is_trial;
         Ok(Attempt { host: self, is_trial })

@@ -67,9 +67,15 @@ fn common<'a>(a: &'a [String], b: &'a [String]) -> impl Iterator<Item = &'a str>
     a.iter().filter(|value| b.contains(value)).map(String::as_str)
 }
 
-/// Addresses that many machines have: link-local ones, and those of Docker's and libvirt's default bridges.
+/// Addresses that many machines have: link-local ones, and those of the bridges that Docker, Podman, LXC and libvirt
+/// make unasked.
 fn is_everywhere(address: &str) -> bool {
-    ["fe80:", "172.17.0.1/", "192.168.122.1/"].iter().any(|prefix| address.starts_with(prefix))
+    const PREFIXES: [&str; 5] = ["fe80:", "169.254.", "10.88.0.1/", "10.0.3.1/", "192.168.122.1/"];
+    // Docker numbers its networks from 172.17.0.0/16 upwards
+    let dockers = address.strip_prefix("172.").and_then(|rest| rest.strip_suffix(".0.1/16"));
+    let is_dockers =
+        dockers.and_then(|number| number.parse().ok()).is_some_and(|n: u8| (17..=31).contains(&n));
+    is_dockers || PREFIXES.iter().any(|prefix| address.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -99,5 +105,11 @@ mod tests {
     #[test]
     fn a_cloned_disk_is_another_machine() {
         assert!(evidence(&machine("m", 0, "10.0.0.2/24"), &machine("m", 900_000, "10.0.0.3/24")).is_empty());
+    }
+
+    #[test]
+    fn two_docker_hosts_are_two_machines() {
+        let bridged = |id| machine(id, 0, "172.18.0.1/16");
+        assert!(evidence(&bridged("m"), &bridged("n")).is_empty());
     }
 }

@@ -82,6 +82,10 @@ impl Latest {
 
     /// Forgets the sources that are not among `alive`.
     pub(crate) fn retain(&self, alive: &HashSet<SourceId>) {
+        self.unkept
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(source, _)| alive.contains(source));
         self.seen
             .write()
             .unwrap_or_else(PoisonError::into_inner)

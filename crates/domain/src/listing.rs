@@ -85,6 +85,11 @@ const DEFAULT_LIMIT: usize = 50;
 const MOST: u32 = 500;
 
 impl<R: Row> Listing<R> {
+    /// Says what is wrong with `page`, where something is: before a machine is asked for its rows.
+    pub fn check(page: &Page) -> Result<()> {
+        Self::new(String::new(), &[], Vec::new(), page).map(drop)
+    }
+
     /// Sorts, pages and cuts `rows` as `page` says.
     pub fn new(summary: String, rows: &[R], problems: Vec<Problem>, page: &Page) -> Result<Self> {
         let limit = match page.limit {
@@ -113,6 +118,7 @@ impl<R: Row> Listing<R> {
                 order.iter().map(|(field, _)| row.get(*field).cloned().unwrap_or(Value::Null)).collect();
             keyed.push((key, row));
         }
+        let sort = page.sort.as_deref().unwrap_or_default();
         let compare = |a: &[Value], b: &[Value]| {
             let by_field =
                 order.iter().zip(a.iter().zip(b)).map(|((_, is_down), (a, b))| compare(a, b, *is_down));
@@ -120,11 +126,11 @@ impl<R: Row> Listing<R> {
         };
         keyed.sort_by(|(a, _), (b, _)| compare(a, b));
         if let Some(cursor) = &page.cursor {
-            let after = read_cursor(cursor, order.len())?;
+            let after = read_cursor(cursor, sort, order.len())?;
             let start = keyed.partition_point(|(key, _)| compare(key, &after) != Ordering::Greater);
             keyed.drain(..start);
         }
-        let next_cursor = (keyed.len() > limit).then(|| write_cursor(&keyed[limit - 1].0));
+        let next_cursor = (keyed.len() > limit).then(|| write_cursor(sort, &keyed[limit - 1].0));
         keyed.truncate(limit);
 
         let mut items: Vec<Map<String, Value>> = keyed.into_iter().map(|(_, row)| row).collect();
@@ -160,7 +166,7 @@ fn chosen_fields<'a>(fields: Option<&'a str>, known: &[String]) -> Result<Option
     for field in &fields {
         check_field("fields", field, known)?;
     }
-    Ok(Some(fields))
+    Ok(Some(fields).filter(|fields| !fields.is_empty()))
 }
 
 fn check_field(input: &str, name: &str, known: &[String]) -> Result<()> {
@@ -192,25 +198,88 @@ fn compare(a: &Value, b: &Value, is_down: bool) -> Ordering {
     if is_down { ordering.reverse() } else { ordering }
 }
 
-/// A cursor is the last row's sort key as JSON, in hexadecimal: opaque, and right whatever came or went meanwhile.
-fn write_cursor(key: &[Value]) -> String {
+/// A cursor is the order and the last row's sort key as JSON, in hexadecimal: opaque, and right whatever came or went
+/// meanwhile. Numbers with a fraction are in it by their bits, because reading them from decimals may change the last one.
+fn write_cursor(sort: &str, key: &[Value]) -> String {
     use std::fmt::Write as _;
-    let json = Value::from(key.to_vec()).to_string();
+    let exact = key.iter().map(|value| match value.as_f64() {
+        Some(number) if value.is_f64() => Value::from(vec![number.to_bits()]),
+        _ => value.clone(),
+    });
+    let json: Value = [Value::from(sort)].into_iter().chain(exact).collect();
+    let json = json.to_string();
     json.bytes().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a String takes all writes");
         hex
     })
 }
 
-fn read_cursor(cursor: &str, fields: usize) -> Result<Vec<Value>> {
+fn read_cursor(cursor: &str, sort: &str, fields: usize) -> Result<Vec<Value>> {
     let bytes: Option<Vec<u8>> = (cursor.len() <= 8_192
         && cursor.len().is_multiple_of(2)
         && cursor.is_ascii())
     .then(|| (0..cursor.len()).step_by(2).map(|i| u8::from_str_radix(&cursor[i..i + 2], 16).ok()).collect())
     .flatten();
     let key: Option<Vec<Value>> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    key.filter(|key| key.len() == fields).ok_or_else(|| {
+    let key = key.filter(|key| key.len() == fields + 1 && key[0] == sort);
+    let exact = |value: Value| match value.get(0).and_then(Value::as_u64) {
+        Some(bits) => Value::from(f64::from_bits(bits)),
+        None => value,
+    };
+    key.map(|key| key.into_iter().skip(1).map(exact).collect()).ok_or_else(|| {
         let help = "pass next_cursor of the answer before, unchanged, with the same sort";
         Error::invalid("cursor_malformed", "this cursor is not one of ours", help)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, JsonSchema)]
+    struct Thing {
+        name: String,
+        size_ratio: Option<f64>,
+    }
+
+    impl Row for Thing {
+        const KEY: &'static [&'static str] = &["name"];
+    }
+
+    fn things() -> Vec<Thing> {
+        let sizes = [Some(0.1 + 0.2), None, Some(1.0 / 3.0), Some(2.0), None, Some(0.3), Some(1.0 / 3.0)];
+        let thing = |(place, size_ratio)| Thing { name: format!("thing-{place}"), size_ratio };
+        sizes.into_iter().enumerate().map(thing).collect()
+    }
+
+    fn walk(sort: Option<&str>) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut page = Page { limit: Some(2), sort: sort.map(Into::into), ..Page::default() };
+        loop {
+            let listing = Listing::new(String::new(), &things(), Vec::new(), &page).unwrap();
+            let rows = listing.items.rows().iter();
+            names.extend(rows.map(|row| row["name"].as_str().unwrap().to_owned()));
+            page.cursor = listing.next_cursor;
+            if page.cursor.is_none() {
+                return names;
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_walked_shows_each_row_once_in_every_order() {
+        let numbered = |order: [u8; 7]| order.map(|place| format!("thing-{place}"));
+        assert_eq!(walk(None), numbered([0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(walk(Some("size_ratio")), numbered([5, 0, 2, 6, 3, 1, 4]));
+        assert_eq!(walk(Some("-size_ratio,-name")), numbered([3, 6, 2, 0, 5, 4, 1]));
+    }
+
+    #[test]
+    fn a_cursor_of_another_order_is_refused() {
+        let page = Page { limit: Some(2), sort: Some("size_ratio".into()), ..Page::default() };
+        let first = Listing::new(String::new(), &things(), Vec::new(), &page).unwrap();
+        let other = Page { sort: Some("-size_ratio".into()), cursor: first.next_cursor, ..page };
+        let error = Listing::new(String::new(), &things(), Vec::new(), &other).unwrap_err();
+        assert_eq!(error.code(), "cursor_malformed");
+    }
 }

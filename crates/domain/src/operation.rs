@@ -301,7 +301,10 @@ impl OperationDef {
 
     async fn admit_and_run(&self, input: Value, ctx: Arc<Context>) -> Result<Answer> {
         if let Err(refusal) = self.admit(&ctx) {
-            ctx.ports.audit.refused(&ctx, &self.name, &refusal).await;
+            let (told, name, tasks) = (refusal.retold(), self.name.clone(), ctx.ports.tasks.clone());
+            // a caller who leaves at once is written down all the same
+            let writing = async move { ctx.ports.audit.refused(&ctx, &name, &told).await };
+            let _ = tasks.spawn(writing.in_current_span()).await;
             return Err(refusal);
         }
         let input = check_input(&self.input, input)?;
@@ -317,7 +320,7 @@ impl OperationDef {
         let command = async move {
             let result = this.fenced(input, Arc::clone(&ctx)).await;
             let outcome = result.as_ref().map_or_else(Error::code, |_| "done");
-            if let Err(error) = ctx.ports.audit.ended(&ctx, started, outcome).await {
+            if let Err(error) = ctx.ports.audit.ended(started, outcome).await {
                 tracing::error!(cause = %error.chain(), "the audit could not be completed: {error}");
             }
             let _ = tell.send(result);
@@ -420,6 +423,13 @@ fn check_input(schema: &Map<String, Value>, input: Value) -> Result<Value> {
         let unknown = crate::untrusted::clean(unknown);
         return Err(Error::invalid("field_unknown", format!("there is no input “{unknown}”"), help));
     }
+    check_fields("", schema, &input)?;
+    Ok(Value::Object(input))
+}
+
+/// Checks the fields of an object, and of the objects in them; `path` leads to it (`candidates[2].`).
+fn check_fields(path: &str, schema: &Map<String, Value>, input: &Map<String, Value>) -> Result<()> {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Ok(()) };
     let describe = |name: &str| {
         let text = properties.get(name).and_then(|p| p.get("description")).and_then(Value::as_str);
         text.unwrap_or("it is needed").to_owned()
@@ -428,16 +438,39 @@ fn check_input(schema: &Map<String, Value>, input: Value) -> Result<Value> {
         schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     {
         if !input.contains_key(name) {
-            return Err(Error::invalid("field_missing", format!("“{name}” is missing"), describe(name)));
+            let message = format!("“{path}{name}” is missing");
+            return Err(Error::invalid("field_missing", message, describe(name)));
         }
     }
-    for (name, value) in &input {
-        if let Some(wanted) = wrong_type(&properties[name], value) {
-            let message = format!("“{name}” is not {wanted}");
+    for (name, value) in input.iter().filter(|(_, value)| !value.is_null()) {
+        let Some(property) = properties.get(name) else {
+            let known = nearest(name, properties.keys().map(String::as_str)).join(", ");
+            let message = format!("there is no input “{path}{}”", crate::untrusted::clean(name));
+            return Err(Error::invalid("field_unknown", message, format!("nearest: {known}")));
+        };
+        if let Some(wanted) = wrong_type(property, value) {
+            let message = format!("“{path}{name}” is not {wanted}");
             return Err(Error::invalid("field_type", message, describe(name)));
         }
+        if let (Some(Value::Object(item)), Value::Array(values)) = (property.get("items"), value) {
+            check_items(&format!("{path}{name}"), item, values, &describe(name))?;
+        }
     }
-    Ok(Value::Object(input))
+    Ok(())
+}
+
+fn check_items(path: &str, schema: &Map<String, Value>, values: &[Value], help: &str) -> Result<()> {
+    let whole = Value::Object(schema.clone());
+    for (place, value) in values.iter().enumerate() {
+        if let Some(wanted) = wrong_type(&whole, value) {
+            let message = format!("“{path}[{place}]” is not {wanted}");
+            return Err(Error::invalid("field_type", message, help.to_owned()));
+        }
+        if let Value::Object(fields) = value {
+            check_fields(&format!("{path}[{place}]."), schema, fields)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the schema wants, in words, where the value is not of its type or not one of its values.
@@ -463,9 +496,20 @@ fn wrong_type(schema: &Value, value: &Value) -> Option<String> {
         _ => true,
     });
     let article = |wanted: &str| if wanted.starts_with(['i', 'a', 'o']) { "an" } else { "a" };
-    (!fits).then(|| {
-        wanted.iter().map(|wanted| format!("{} {wanted}", article(wanted))).collect::<Vec<_>>().join(" or ")
-    })
+    if !fits {
+        let wanted: Vec<String> =
+            wanted.iter().map(|wanted| format!("{} {wanted}", article(wanted))).collect();
+        return Some(wanted.join(" or "));
+    }
+    // what the field's type can hold; narrower ranges are the operation's own to explain
+    let most = match schema.get("format")?.as_str()? {
+        "uint8" => u64::from(u8::MAX),
+        "uint16" => u64::from(u16::MAX),
+        "uint32" => u64::from(u32::MAX),
+        "uint64" => u64::MAX,
+        _ => return None,
+    };
+    value.as_u64().is_none_or(|number| number > most).then(|| format!("a whole number from 0 to {most}"))
 }
 
 /// The values that an enumeration's schema allows (unit enums with documented variants are a `oneOf` of constants).
@@ -491,6 +535,9 @@ fn redacted(input: &Value) -> Value {
             .iter()
             .map(|(name, value)| match value {
                 Value::String(text) => (name.clone(), Value::String(redact::value(name, text))),
+                Value::Array(_) | Value::Object(_) | Value::Number(_) if redact::is_secret_name(name) => {
+                    (name.clone(), redact::HIDDEN.into())
+                }
                 other => (name.clone(), redacted(other)),
             })
             .collect::<Map<_, _>>()
@@ -503,7 +550,66 @@ fn redacted(input: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// A form with all that inputs are made of.
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Form {
+        /// Its port.
+        port: Option<u16>,
+        /// Its effect.
+        effect: Option<Effect>,
+        /// Its parts.
+        parts: Option<Vec<Part>>,
+    }
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Part {
+        /// Its host.
+        host: String,
+        /// Its names.
+        names: Option<Vec<String>>,
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_wherever_it_is() {
+        let schema = inline_schema(Form::json_schema);
+        let check = |input: Value| {
+            check_input(&schema, input).map_err(|error| (error.code(), error.message().to_owned()))
+        };
+        let refused = |input: Value| check(input).unwrap_err();
+        assert!(
+            check(json!({"port": 22, "effect": "read", "parts": [{"host": "a", "names": null}]})).is_ok()
+        );
+        assert!(check(json!({"port": null, "effect": null})).is_ok());
+        for port in [json!(70_000), json!(-1)] {
+            let expected = ("field_type", "“port” is not a whole number from 0 to 65535".to_owned());
+            assert_eq!(refused(json!({ "port": port })), expected);
+        }
+        assert_eq!(refused(json!({"port": 2.5})).1, "“port” is not an integer");
+        assert!(refused(json!({"effect": "reed"})).1.starts_with("“effect” is not one of \"read\""));
+        let parts = |part: Value| refused(json!({"parts": [{"host": "a"}, part]}));
+        assert_eq!(parts(json!({})), ("field_missing", "“parts[1].host” is missing".to_owned()));
+        assert_eq!(
+            parts(json!({"host": "a", "hots": 1})),
+            ("field_unknown", "there is no input “parts[1].hots”".to_owned())
+        );
+        assert_eq!(parts(json!("a")).1, "“parts[1]” is not an object");
+        assert_eq!(parts(json!({"host": "a", "names": [1]})).1, "“parts[1].names[0]” is not a string");
+    }
+
+    #[test]
+    fn secrets_in_arguments_are_hidden_in_lists_too() {
+        let input = json!({"tokens": ["abc"], "names": ["abc"], "parts": [{"password": 7}]});
+        assert_eq!(
+            redacted(&input),
+            json!({"tokens": redact::HIDDEN, "names": ["abc"], "parts": [{"password": redact::HIDDEN}]})
+        );
+    }
 
     #[test]
     fn the_first_sentence_survives_a_line_break() {

@@ -134,12 +134,24 @@ impl Readings {
 
     /// Keeps the readings that are new since the last call.
     pub async fn keep(&self) -> Result<()> {
+        self.forget_removed().await;
+        let unkept = self.0.latest.take_unkept();
+        if unkept.is_empty() { Ok(()) } else { self.0.store.keep_latest(unkept).await }
+    }
+
+    /// Forgets sources that belong to no device any more, and hangs up on their machines.
+    pub async fn forget_removed(&self) {
         let alive: HashSet<SourceId> =
             self.0.fleet.devices().iter().flat_map(|d| d.sources.iter().map(|s| s.id)).collect();
         self.0.latest.retain(&alive);
-        let mut unkept = self.0.latest.take_unkept();
-        unkept.retain(|reading| alive.contains(&reading.source));
-        if unkept.is_empty() { Ok(()) } else { self.0.store.keep_latest(unkept).await }
+        self.0.fleet.forget_health(&alive);
+        let removed: Vec<Arc<Host>> = {
+            let mut hosts = self.0.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.extract_if(|id, _| !alive.contains(id)).map(|(_, (_, host))| host).collect()
+        };
+        for host in removed {
+            host.forget_failures().await;
+        }
     }
 
     /// Waits until every question has ended. To be called after `stop` was cancelled.
@@ -178,30 +190,37 @@ impl Readings {
     pub async fn latest(&self, device: &Device, collector: &str, freshness: Freshness) -> Result<Seen> {
         let def = self.def(collector)?;
         let sources = preferred(&self.0.fleet, device);
-        let Some(source) = sources.first() else {
-            return Err(Error::internal(format!("“{}” has no source", device.name)));
-        };
-        let known = self.0.latest.get(source.id, def.name);
         let max_age = freshness
             .max_age
             .unwrap_or_else(|| if def.costly { self.interval(device, def) } else { MAX_AGE });
-        if let Some(seen) = &known
-            && max_age > Duration::ZERO
-            && self.0.clock.now().since(seen.observed.as_of) <= max_age
-        {
-            return Ok(seen.clone());
-        }
         let deadline = freshness.deadline.unwrap_or(DEADLINE);
-        let error = match self.host(source).refusal() {
-            Some(refusal) => refusal,
-            None => match self.ask_one(source, def.name, deadline).await {
-                Ok(seen) => return Ok(seen),
-                Err(error) => error,
-            },
-        };
-        let any_known =
-            known.or_else(|| sources.iter().find_map(|source| self.0.latest.get(source.id, def.name)));
-        match any_known {
+        let mut first_error = None;
+        for source in &sources {
+            if let Some(seen) = self.0.latest.get(source.id, def.name)
+                && max_age > Duration::ZERO
+                && self.0.clock.now().since(seen.observed.as_of) <= max_age
+            {
+                return Ok(seen);
+            }
+            // a source that costs no wait leaves the time to the next one
+            let (error, is_spent) = match self.host(source).refusal() {
+                Some(refusal) => (refusal, false),
+                None => match self.ask_one(source, def.name, deadline).await {
+                    Ok(seen) => return Ok(seen),
+                    Err(error) => {
+                        let is_spent = error.kind() != ErrorKind::Unsupported;
+                        (error, is_spent)
+                    }
+                },
+            };
+            first_error.get_or_insert(error);
+            if is_spent {
+                break;
+            }
+        }
+        let error =
+            first_error.unwrap_or_else(|| Error::internal(format!("“{}” has no source", device.name)));
+        match sources.iter().find_map(|source| self.0.latest.get(source.id, def.name)) {
             Some(seen) => Ok(with_problem(seen.stale(), &error)),
             None => Err(error),
         }
@@ -219,8 +238,10 @@ impl Readings {
 
     /// How often a collector asks a device.
     pub fn interval(&self, device: &Device, def: &CollectorDef) -> Duration {
-        let device_type = self.facts(device).map(|facts| facts.device_type).unwrap_or_default();
-        self.0.settings.borrow().intervals.of(def.name, &device.name, &device_type, def.every)
+        let seen = self.known(device, Facts::COLLECTOR);
+        let facts = seen.as_ref().and_then(Seen::reading::<Facts>);
+        let device_type = facts.map_or("", |facts| facts.device_type.as_str());
+        self.0.settings.borrow().intervals.of(def.name, &device.name, device_type, def.every)
     }
 
     /// The entry of the collector of this name.
@@ -240,7 +261,10 @@ impl Readings {
         match tokio::time::timeout(deadline, waiting.landed()).await {
             Ok(Ok(seen)) => Ok(seen),
             Ok(Err(error)) => Err(error.retold()),
-            Err(_) => Err(Error::deadline("the machine's answer")),
+            Err(_) => {
+                self.0.tasks.spawn(round::doubt(Arc::clone(&self.0), self.host(source)));
+                Err(Error::deadline("the machine's answer"))
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 /// What stands where a secret stood.
 pub const HIDDEN: &str = "[redacted]";
 
-const SECRET_WORDS: [&str; 15] = [
+const SECRET_WORDS: [&str; 16] = [
     "password",
     "passwd",
     "passphrase",
@@ -17,17 +17,20 @@ const SECRET_WORDS: [&str; 15] = [
     "private-key",
     "auth",
     "cookie",
+    "requirepass",
     "access_key",
     "access-key",
 ];
 
 /// Whether a value under this name is a secret (`DB_PASSWORD`, `api-key`, `traefik…basicauth.users`).
 pub fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let is_word = |word: &str| name.contains(word);
-    SECRET_WORDS.iter().any(|word| is_word(word)) && !name.contains("author")
+    // authors and authorities are no secrets, authorization is one
+    let name = name.to_ascii_lowercase().replace("authorization", "auth").replace("author", "");
+    SECRET_WORDS.iter().any(|word| name.contains(word))
         || matches!(name.as_str(), "pwd" | "pass" | "pw")
-        || ["_pass", "-pass", ".pass", "_pwd"].iter().any(|ending| name.ends_with(ending))
+        || ["_pass", "-pass", ".pass", "dbpass", "userpass", "_pwd", "_key"]
+            .iter()
+            .any(|ending| name.ends_with(ending))
 }
 
 /// `value`, or [`HIDDEN`] where its name or its shape says that it is a secret.
@@ -46,32 +49,46 @@ pub fn command<I: IntoIterator<Item = S>, S: AsRef<str>>(arguments: I) -> Vec<St
             shown.push(HIDDEN.to_owned());
             continue;
         }
-        match argument.split_once('=') {
-            Some((name, _)) if !name.contains(char::is_whitespace) && is_secret_name(name) => {
-                shown.push(format!("{name}={HIDDEN}"));
-            }
-            Some(_) => shown.push(text(argument)),
-            None => {
-                hide_next = argument.starts_with('-') && is_secret_name(argument);
-                shown.push(text(argument));
-            }
+        // `--token=x`, and `X-Api-Key: x` as curl takes it
+        let is_named = |name: &str| !name.contains(char::is_whitespace) && is_secret_name(name);
+        let pair = ["=", ": "].into_iter().find_map(|sign| {
+            argument.split_once(sign).filter(|(name, _)| is_named(name)).map(|(name, _)| (name, sign))
+        });
+        if let Some((name, sign)) = pair {
+            shown.push(format!("{name}{sign}{HIDDEN}"));
+        } else {
+            hide_next = is_secret_option(argument);
+            shown.push(text(argument));
         }
     }
     shown
 }
 
-/// `text` with every word that looks like a secret hidden: user information in URLs, `name=value` under a secret
-/// name, JSON web tokens, keys with a well-known prefix, PEM private keys, long random strings.
+/// `--password` and the like: its value comes next.
+fn is_secret_option(word: &str) -> bool {
+    word.starts_with('-') && !word.contains(['=', ' ']) && is_secret_name(word)
+}
+
+/// `text` with every word that looks like a secret hidden: user information in URLs, `name=value` and `--name value`
+/// under a secret name, what follows `Bearer`, JSON web tokens, keys with a well-known prefix, PEM private
+/// keys, long random strings.
 pub fn text(text: &str) -> String {
     if text.contains("PRIVATE KEY-----") {
         return HIDDEN.to_owned();
     }
     let mut shown = String::with_capacity(text.len());
     let is_separator = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '`' | '(' | ')');
+    let mut hide_next = false;
     for piece in text.split_inclusive(is_separator) {
         let word = piece.trim_end_matches(is_separator);
-        shown.push_str(&redact_word(word));
+        if word.is_empty() {
+            shown.push_str(piece);
+            continue;
+        }
+        let is_hidden = std::mem::take(&mut hide_next) && !word.starts_with('-');
+        shown.push_str(&if is_hidden { HIDDEN.to_owned() } else { redact_word(word) });
         shown.push_str(&piece[word.len()..]);
+        hide_next = is_secret_option(word) || word.eq_ignore_ascii_case("bearer");
     }
     shown
 }
@@ -79,21 +96,36 @@ pub fn text(text: &str) -> String {
 fn redact_word(word: &str) -> String {
     if let Some((scheme, rest)) = word.split_once("://") {
         let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        if let Some(at) = rest[..authority_end].rfind('@')
-            && let Some((user, _)) = rest[..at].split_once(':')
-        {
-            return format!("{scheme}://{user}:{HIDDEN}{}", redact_word_pairs(&rest[at..]));
+        if let Some(at) = rest[..authority_end].rfind('@') {
+            let tail = redact_word_pairs(&rest[at..]);
+            return match rest[..at].split_once(':') {
+                Some((user, _)) => format!("{scheme}://{user}:{HIDDEN}{tail}"),
+                None if looks_secret(&rest[..at]) => format!("{scheme}://{HIDDEN}{tail}"),
+                None => format!("{scheme}://{}{tail}", &rest[..at]),
+            };
         }
-        return redact_word_pairs(word);
+        if let Some(end) = SECRET_PATHS.iter().find_map(|path| Some(rest.find(path)? + path.len())) {
+            return format!("{scheme}://{}{HIDDEN}", &rest[..end]);
+        }
     }
     redact_word_pairs(word)
 }
 
+/// Addresses whose path is the key.
+const SECRET_PATHS: [&str; 4] = [
+    "hooks.slack.com/services/",
+    "discord.com/api/webhooks/",
+    "discordapp.com/api/webhooks/",
+    "api.telegram.org/bot",
+];
+
 /// `a=b&c=d` pair by pair; anything else by its shape.
 fn redact_word_pairs(word: &str) -> String {
-    let Some((name, rest)) = word.split_once('=') else {
-        return if looks_secret(word) { HIDDEN.to_owned() } else { word.to_owned() };
-    };
+    // base64 ends in equals signs of its own
+    if !word.trim_end_matches('=').contains('=') && looks_secret(word) {
+        return HIDDEN.to_owned();
+    }
+    let Some((name, rest)) = word.split_once('=') else { return word.to_owned() };
     let (value, tail) = match rest.find('&') {
         Some(end) => (&rest[..end], format!("&{}", redact_word_pairs(&rest[end + 1..]))),
         None => (rest, String::new()),
@@ -134,7 +166,13 @@ fn looks_secret(word: &str) -> bool {
 
 /// Long, mixed and unlike words. Hexadecimal alone is not enough: image digests and ids are no secrets.
 fn looks_random(word: &str) -> bool {
-    if word.len() < 32 || word.contains(['.', '/', '-']) || word.chars().all(|c| c.is_ascii_hexdigit()) {
+    // a path may hold all that base64 holds, but for its end
+    let is_path_like = word.contains('/') && !word.ends_with('=');
+    if word.len() < 32
+        || word.contains(['.', '-'])
+        || is_path_like
+        || word.chars().all(|c| c.is_ascii_hexdigit())
+    {
         return false;
     }
     let count = |test: fn(&char) -> bool| word.chars().filter(test).count();
@@ -153,6 +191,12 @@ mod tests {
         assert_eq!(value("traefik.http.middlewares.a.basicauth.users", "u:h"), HIDDEN);
         assert_eq!(value("org.opencontainers.image.authors", "me"), "me");
         assert_eq!(value("com.docker.compose.project", "shop"), "shop");
+        for name in ["Authorization", "AUTHOR_TOKEN", "APP_KEY", "dbPass", "requirepass"] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in ["authority", "keyboard", "compass", "traefik.http.routers.web.rule"] {
+            assert!(!is_secret_name(name), "{name}");
+        }
     }
 
     #[test]
@@ -165,6 +209,20 @@ mod tests {
         assert_eq!(text("use ghp_0123456789abcdefghij now"), format!("use {HIDDEN} now"));
         let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         assert_eq!(text(digest), digest);
+        let wireguard = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+        assert_eq!(text(&format!("key {wireguard}")), format!("key {HIDDEN}"));
+        assert_eq!(
+            text("https://ghp_0123456789abcdefghij@github.com/a"),
+            format!("https://{HIDDEN}@github.com/a")
+        );
+        assert_eq!(text("ssh://git@github.com/a"), "ssh://git@github.com/a");
+        assert_eq!(
+            text("https://hooks.slack.com/services/T0/B0/abc"),
+            format!("https://hooks.slack.com/services/{HIDDEN}")
+        );
+        assert_eq!(text("said Bearer abc.def, then"), format!("said Bearer {HIDDEN}, then"));
+        let plain = "nginx:1.25@sha256:abc /usr/share/a=b --port 80 10.0.0.2:443->443/tcp";
+        assert_eq!(text(plain), plain);
     }
 
     #[test]
@@ -183,5 +241,10 @@ mod tests {
                 "80"
             ]
         );
+        let shell = command(["sh", "-c", "mysql --user root --password hunter2 && curl -k https://x"]);
+        assert_eq!(shell[2], format!("mysql --user root --password {HIDDEN} && curl -k https://x"));
+        let header = command(["curl", "-H", "Authorization: Bearer abc", "-H", "Accept: text/html"]);
+        assert_eq!(header[2], format!("Authorization: {HIDDEN}"));
+        assert_eq!(header[4], "Accept: text/html");
     }
 }

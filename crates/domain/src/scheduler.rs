@@ -1,6 +1,7 @@
-//! When each source is asked for what: by the monotonic clock, spread over time, never more at once than is set.
+//! When each source is asked for what: by the monotonic clock, spread over time, never more begun at once than is set.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(4);
 const TOGETHER: Duration = Duration::from_millis(50);
 /// Longest sleep: settings may have changed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// A poll that takes longer than this waits for its machine and costs us nothing: it gives its place to the next.
+const PLACE_HELD: Duration = Duration::from_secs(2);
 
 /// Asks every monitored source for what is due, until `stop` is cancelled.
 pub async fn run(ports: Arc<Ports>, stop: CancellationToken) {
@@ -60,7 +63,7 @@ pub async fn run(ports: Arc<Ports>, stop: CancellationToken) {
             next.saturating_sub(ports.clock.monotonic()).clamp(Duration::from_millis(5), LONGEST_SLEEP);
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
-            _ = changes.changed() => {}
+            _ = changes.changed() => ports.readings.forget_removed().await,
             () = stop.cancelled() => {}
         }
     }
@@ -136,13 +139,20 @@ async fn poll(
     stop: CancellationToken,
 ) {
     let polling = async {
-        let Ok(_place) = places.acquire().await else { return };
-        let results = ports.readings.refresh(&source, &collectors).await;
-        let failed = collectors
-            .iter()
-            .zip(results)
-            .filter(|(_, result)| result.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unsupported));
-        // a machine that is back should not be waited for longer than a beat
+        let Ok(place) = places.acquire().await else { return };
+        let mut refresh = pin!(ports.readings.refresh(&source, &collectors));
+        let quick = tokio::time::timeout(PLACE_HELD, refresh.as_mut()).await;
+        drop(place);
+        let results = match quick {
+            Ok(results) => results,
+            Err(_) => refresh.await,
+        };
+        // what was read and makes no sense is asked again in its own time: only a silent machine may be back sooner
+        let failed = collectors.iter().zip(results).filter(|(_, result)| {
+            let kind = result.as_ref().err().map(|error| error.kind());
+            kind.is_some_and(|kind| !matches!(kind, ErrorKind::Unsupported | ErrorKind::Internal))
+        });
+        // each beat it is seen whether the breaker lets us try again
         let retry = ports.clock.monotonic() + BEAT;
         let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
         for (collector, _) in failed {
@@ -159,7 +169,47 @@ async fn poll(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::ask::{Answer, Ask};
+    use crate::collector::{AnyParsed, CollectorDef};
+    use crate::sample::Samples;
+    use crate::testing::world::World;
+
+    const CATALOGUE: &[CollectorDef] = &[CollectorDef {
+        name: crate::facts::Facts::COLLECTOR,
+        why: "nothing",
+        every: Duration::from_secs(300),
+        needs: &[],
+        costly: false,
+        live: false,
+        asks: |_| vec![Ask::file("/facts")],
+        parse: |_, _, _| Ok(AnyParsed::Reading(Arc::new(()), Vec::new(), Samples::default())),
+        decode: |_| Ok(Arc::new(())),
+        schema: |_| schemars::Schema::default(),
+    }];
+
+    #[tokio::test(start_paused = true)]
+    async fn devices_that_hang_delay_no_other() {
+        let world = World::new(CATALOGUE).await;
+        for number in 0..16 {
+            let name = format!("hung-{number}");
+            world.device(&name, |_| Answer::done(0, "")).await;
+            world.machines.get(&name).hang(true);
+        }
+        world.device("well", |_| Answer::done(0, "")).await;
+        let watch = async {
+            // all are due, and those that hang are first
+            world.clock.forward(START_SPREAD);
+            tokio::time::sleep(LONGEST_SLEEP + PLACE_HELD * 2).await;
+            let asked = world.machines.get("well").asked.load(Ordering::SeqCst);
+            world.stop.cancel();
+            asked
+        };
+        let ((), asked) = futures_util::join!(run(Arc::clone(&world.ports), world.stop.clone()), watch);
+        assert_eq!(asked, 1);
+    }
 
     #[test]
     fn long_and_short_intervals_of_a_source_fall_together() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::history::Retention;
 
-/// Settings of the domain. Each is live: a component reads it when it needs it.
+/// Settings of the domain. A component reads each when it needs it, all but `concurrency`, which is read at the start.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {
     /// How often collectors ask.
@@ -16,7 +16,7 @@ pub struct Settings {
     pub retention: Retention,
 }
 
-/// Most devices that are asked at once.
+/// Most devices that are asked at once; one that keeps us waiting for more than two seconds no longer counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency(pub usize);
 

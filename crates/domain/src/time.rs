@@ -26,7 +26,7 @@ impl Timestamp {
 
     /// How long after `earlier` this is; zero where it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     /// This moment, `span` earlier.
@@ -41,16 +41,17 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// Reads RFC 3339 (`2026-11-20T05:00:00Z`) or a span before `now` (`1h`, `30m`, `7d`).
+    /// Reads RFC 3339 (`2026-11-20T05:00:00Z`) or a span before `now` (`1h`, `30m`, `7d`), which reaches back to 1970 at
+    /// most.
     pub fn parse(text: &str, now: Self) -> Result<Self> {
         if let Ok(moment) = text.parse::<jiff::Timestamp>() {
             return Ok(Self(moment.as_millisecond()));
         }
         match parse_span(text) {
-            Ok(span) => Ok(now.minus(span)),
+            Ok(span) => Ok(now.minus(span).max(Self(0))),
             Err(_) => Err(Error::invalid(
                 "time_malformed",
-                format!("“{text}” is neither a time nor a span"),
+                format!("“{}” is neither a time nor a span", crate::untrusted::clean(text)),
                 "write RFC 3339 such as 2026-11-20T05:00:00Z, or how long ago, such as 90s, 30m, 1h, 7d",
             )),
         }
@@ -117,7 +118,7 @@ pub fn parse_span(text: &str) -> Result<Duration> {
         Some(millis) if unit_millis > 0 => Ok(Duration::from_millis(millis)),
         _ => Err(Error::invalid(
             "span_malformed",
-            format!("“{text}” is not a span of time"),
+            format!("“{}” is not a span of time", crate::untrusted::clean(text)),
             "write a whole number and its unit: 500ms, 30s, 5m, 1h, 7d, 2w",
         )),
     }

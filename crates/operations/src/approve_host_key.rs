@@ -1,12 +1,10 @@
 //! `approve_host_key`: a person says that a host's key is the right one.
 
-use std::time::Duration;
-
 use domain::context::Context;
+use domain::device::{Device, Reach, Source};
 use domain::facts::Facts;
 use domain::operation::{Effect, Operation, Route, Toolset};
-use domain::ports::{ApprovedHostKey, KeyVerdict};
-use domain::readings::Freshness;
+use domain::ports::{ApprovedHostKey, KeyVerdict, ShownHostKey};
 use domain::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,17 +40,7 @@ impl Operation for ApproveHostKey {
 
     async fn run(self, ctx: &Context) -> Result<Self::Output> {
         let device = ctx.fleet().device(&self.device)?;
-        let source = device.sources.first().ok_or_else(|| Error::internal("a device without a source"))?;
-        let inspection = ctx.ports.sources.inspect(&source.reach).await;
-        let Some(key) = inspection.host_key else {
-            let why = inspection.error.map(|why| why.message).unwrap_or_default();
-            let message = format!("“{}” shows no host key: {why}", device.name);
-            return Err(Error::unreachable(
-                "host_key_absent",
-                message,
-                format!("see: reeve doctor {}", device.name),
-            ));
-        };
+        let (source, key) = self.shown_key(ctx, &device).await?;
         if key.fingerprint != self.fingerprint {
             return Err(Error::conflict(
                 "fingerprint_differs",
@@ -79,8 +67,33 @@ impl Operation for ApproveHostKey {
         ctx.ports.sources.trust(&approved);
         ctx.ports.readings.host(source).forget_failures().await;
         // a first question, so that the device's status is right when this answers; the rest is due within a beat
-        let now = Freshness { max_age: Some(Duration::ZERO), deadline: Some(Duration::from_secs(10)) };
-        ctx.ports.readings.latest(&device, Facts::COLLECTOR, now).await?;
-        Ok(Approved { host: key.host, host_key_type: key.algorithm, fingerprint: key.fingerprint })
+        match ctx.ports.readings.refresh(source, &[Facts::COLLECTOR]).await.pop() {
+            // known_hosts says otherwise, and goes before what is approved here
+            Some(Err(error)) if matches!(error.code(), "host_key_changed" | "host_key_revoked") => {
+                Err(error.retold())
+            }
+            // whatever else stands in the way, the key is approved; the device's status tells
+            _ => Ok(Approved { host: key.host, host_key_type: key.algorithm, fingerprint: key.fingerprint }),
+        }
+    }
+}
+
+impl ApproveHostKey {
+    /// The key that the device's host shows now; of several hosts that of the one whose key is meant.
+    async fn shown_key<'a>(&self, ctx: &Context, device: &'a Device) -> Result<(&'a Source, ShownHostKey)> {
+        let mut why = "it is not reached over SSH".to_owned();
+        let mut shown = None;
+        for source in device.sources.iter().filter(|source| matches!(source.reach, Reach::Ssh(_))) {
+            let inspection = ctx.ports.sources.inspect(&source.reach).await;
+            match inspection.host_key {
+                Some(key) if key.fingerprint == self.fingerprint => return Ok((source, key)),
+                Some(key) => shown = Some((source, key)),
+                None => why = inspection.error.map(|why| why.message).unwrap_or_default(),
+            }
+        }
+        shown.ok_or_else(|| {
+            let message = format!("“{}” shows no host key: {why}", device.name);
+            Error::unreachable("host_key_absent", message, format!("see: reeve doctor {}", device.name))
+        })
     }
 }

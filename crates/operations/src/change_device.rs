@@ -60,7 +60,7 @@ impl Operation for ChangeDevice {
             changed.description = Some(description).filter(|text| !text.is_empty());
         }
         changed.monitored = self.monitored.unwrap_or(changed.monitored);
-        ctx.ports.fleet.change(vec![changed]).await?;
+        ctx.ports.fleet.change(&[&device], vec![changed]).await?;
         let device =
             ctx.ports.fleet.by_id(device.id).ok_or_else(|| Error::internal("a changed device is gone"))?;
         Ok(DeviceRow::of(ctx, &device))

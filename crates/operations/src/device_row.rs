@@ -83,7 +83,7 @@ impl DeviceRow {
             monitored: device.monitored,
             tags: device.tags.iter().cloned().collect(),
             location: device.location.clone(),
-            reached: device.sources.iter().map(|source| source.reach.to_string()).collect(),
+            reached: readings.sources(device).iter().map(|source| source.reach.to_string()).collect(),
             id: device.id.to_string(),
         }
     }

@@ -78,8 +78,8 @@ impl Operation for DiagnoseDevice {
         if self.commands == Some(true) {
             return Ok(commands(ctx, &device));
         }
-        let mut findings = reach(ctx, &device).await;
-        if findings.iter().all(|finding| finding.works) {
+        let (mut findings, is_in) = reach(ctx, &device).await;
+        if is_in {
             findings.extend(readings(ctx, &device).await);
         }
         let broken = findings.iter().filter(|finding| !finding.works).count();
@@ -92,9 +92,10 @@ impl Operation for DiagnoseDevice {
     }
 }
 
-/// Whether the machine can be reached, for each of its sources.
-async fn reach(ctx: &Context, device: &Device) -> Vec<Finding> {
+/// Whether the machine can be reached, for each of its sources; and whether any of them lets us in.
+async fn reach(ctx: &Context, device: &Device) -> (Vec<Finding>, bool) {
     let mut findings = Vec::new();
+    let mut is_in = false;
     for source in &device.sources {
         let inspection = ctx.ports.sources.inspect(&source.reach).await;
         let address = inspection.address.clone().unwrap_or_default();
@@ -120,6 +121,7 @@ async fn reach(ctx: &Context, device: &Device) -> Vec<Finding> {
                 mend: problem.and_then(|problem| problem.help),
             });
         }
+        is_in |= inspection.signed_in;
         if inspection.signed_in {
             let host = ctx.ports.readings.host(source);
             if host.refusal().is_some() {
@@ -127,7 +129,7 @@ async fn reach(ctx: &Context, device: &Device) -> Vec<Finding> {
             }
         }
     }
-    findings
+    (findings, is_in)
 }
 
 fn reached(address: &str, took_ms: u64) -> String {
@@ -179,10 +181,14 @@ async fn readings(ctx: &Context, device: &Device) -> Vec<Finding> {
         let what = serde_json::to_string(&refusal.capability).unwrap_or_default();
         findings.push(broken(what.trim_matches('"'), &refusal.problem));
     }
-    for def in
-        readings.catalogue().iter().filter(|def| def.name != Facts::COLLECTOR && def.lacks(&facts).is_none())
-    {
-        match readings.latest(device, def.name, Freshness { max_age: None, ..now }).await {
+    let able =
+        readings.catalogue().iter().filter(|def| def.name != Facts::COLLECTOR && def.lacks(&facts).is_none());
+    // side by side: several that hang are waited for once
+    let asked = able.map(|def| async move {
+        (def, readings.latest(device, def.name, Freshness { max_age: None, ..now }).await)
+    });
+    for (def, result) in futures_util::future::join_all(asked).await {
+        match result {
             // a first poll has no rates: that mends itself
             Ok(seen) => {
                 let lasting: Vec<&Problem> =

@@ -7,6 +7,7 @@ use domain::context::Context;
 use domain::device::{Device, Status};
 use domain::operation::{Effect, Operation, Route, Toolset};
 use domain::problem::Problem;
+use domain::readings::Seen;
 use domain::time::describe_span;
 use domain::{Result, Timestamp};
 use schemars::JsonSchema;
@@ -137,11 +138,16 @@ impl Operation for GetOverview {
         }
         overview.wrong.sort_by_key(|wrong| wrong.severity);
         overview.wrong_total = overview.wrong.len();
+        overview.summary = overview.sentence();
         overview.wrong.truncate(MOST);
         overview.stale.truncate(MOST);
-        overview.summary = overview.sentence();
         Ok(overview)
     }
+}
+
+/// A reading that is not too old: how things stand on a machine that is silent is not known.
+fn fresh(ctx: &Context, device: &Device, collector: &'static str) -> Option<Seen> {
+    ctx.ports.readings.known(device, collector).filter(|seen| !seen.observed.stale)
 }
 
 impl Overview {
@@ -175,13 +181,16 @@ impl Overview {
     }
 
     fn look_at_containers(&mut self, ctx: &Context, device: &Device) {
-        let Some(seen) = ctx.ports.readings.known(device, Containers::NAME) else { return };
+        let Some(seen) = fresh(ctx, device, Containers::NAME) else { return };
         let Some(reading) = seen.reading::<<Containers as Collector>::Reading>() else { return };
         for container in &reading.containers {
             self.containers.total += 1;
             let is_failed =
                 container.state == State::Exited && container.exit_code.is_some_and(|code| code != 0);
-            let ended = || format!("ended with status {}", container.exit_code.unwrap_or_default());
+            let ended = match container.exit_code {
+                Some(code) => format!("ended with status {code}"),
+                None => "ended".to_owned(),
+            };
             let (severity, message) = match container.state {
                 State::Running if container.health == Some(Health::Unhealthy) => {
                     self.containers.unhealthy += 1;
@@ -193,19 +202,18 @@ impl Overview {
                 }
                 State::Restarting => {
                     self.containers.restarting += 1;
-                    let times = container.restart_count.unwrap_or_default();
-                    (
-                        Severity::Critical,
-                        format!("is restarted again and again ({times} times): it {}", ended()),
-                    )
+                    let times = container.restart_count.map(|times| format!(" ({times} times)"));
+                    let times = times.unwrap_or_default();
+                    (Severity::Critical, format!("is restarted again and again{times}: it {ended}"))
                 }
+                State::Dead => (Severity::Warning, "could not be removed whole".to_owned()),
                 State::Exited if is_failed && container.oom_killed == Some(true) => {
                     self.containers.failed += 1;
                     (Severity::Warning, "was killed because it ran out of memory".to_owned())
                 }
                 State::Exited if is_failed => {
                     self.containers.failed += 1;
-                    (Severity::Warning, ended())
+                    (Severity::Warning, ended)
                 }
                 _ => continue,
             };
@@ -218,7 +226,7 @@ impl Overview {
     }
 
     fn look_at_filesystems(&mut self, ctx: &Context, device: &Device) {
-        let Some(seen) = ctx.ports.readings.known(device, Filesystems::NAME) else { return };
+        let Some(seen) = fresh(ctx, device, Filesystems::NAME) else { return };
         let Some(reading) = seen.reading::<<Filesystems as Collector>::Reading>() else { return };
         for filesystem in
             reading.filesystems.iter().filter(|f| f.storage != Storage::Union && !f.is_read_only)

@@ -164,7 +164,7 @@ impl Operation for GetSystemMetrics {
             as_of: gathered.as_of,
             stale: gathered.is_stale,
             uptime_seconds: processes.as_ref().and_then(|p| p.uptime_seconds),
-            processor: load.map(processor),
+            processor: load.as_ref().map(processor),
             memory,
             filesystems: filesystems.map(|reading| reading.filesystems).unwrap_or_default(),
             disks: disks.map(|reading| reading.disks.into_iter().map(disk).collect()).unwrap_or_default(),
@@ -220,7 +220,7 @@ impl Gathered {
     }
 }
 
-fn processor(load: <Load as Collector>::Reading) -> Processor {
+fn processor(load: &<Load as Collector>::Reading) -> Processor {
     Processor {
         cpu_count: load.cpu_count,
         cpu_busy_ratio: load.cpu_busy_ratio,

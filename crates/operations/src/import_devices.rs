@@ -54,7 +54,8 @@ impl Operation for ImportDevices {
     const EFFECT: Effect = Effect::Configure;
     const ROUTE: Route = Route::post("/devices/import");
     const TOOLSET: Toolset = Toolset::Admin;
-    const DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
+    // 500 that do not answer, some at a time, each as long as a connection may take
+    const DEADLINE: std::time::Duration = std::time::Duration::from_secs(900);
     type Output = Listing<Imported>;
 
     async fn run(self, ctx: &Context) -> Result<Self::Output> {

@@ -40,7 +40,7 @@ impl Operation for LinkDevices {
         linked.sources.extend(other.sources.iter().cloned());
         linked.tags.extend(other.tags.iter().cloned());
         let emptied = Device { sources: Vec::new(), ..Device::clone(&other) };
-        ctx.ports.fleet.change(vec![linked.clone(), emptied]).await?;
+        ctx.ports.fleet.change(&[&device, &other], vec![linked.clone(), emptied]).await?;
         Ok(DeviceRow::of(ctx, &linked))
     }
 }

@@ -88,12 +88,13 @@ impl Operation for ListContainers {
     type Output = Listing<ContainerRow>;
 
     async fn run(self, ctx: &Context) -> Result<Self::Output> {
+        Self::Output::check(&self.page)?;
+        let freshness = Freshness::from_seconds(self.max_age_seconds, self.deadline_seconds)?;
         let mut problems = Vec::new();
         let mut rows = Vec::new();
         match &self.device {
             Some(name) => {
                 let device = ctx.fleet().device(name)?;
-                let freshness = Freshness::from_seconds(self.max_age_seconds, self.deadline_seconds)?;
                 let seen = ctx.ports.readings.latest(&device, Containers::NAME, freshness).await?;
                 problems.extend(seen.problems.iter().cloned());
                 rows.extend(rows_of(&device, &seen));
@@ -112,21 +113,16 @@ impl Operation for ListContainers {
 /// The rows of a device as known, or why there are none.
 fn fleet_rows(ctx: &Context, device: &Device, rows: &mut Vec<ContainerRow>, problems: &mut Vec<Problem>) {
     problems.extend(missing(ctx, device));
-    match ctx.ports.readings.known(device, Containers::NAME) {
-        Some(seen) => {
-            // a first poll has no rates: that mends itself
-            let lasting = seen.problems.iter().filter(|problem| problem.code != "needs_two_polls");
-            problems.extend(
-                lasting.cloned().map(|problem| Problem { about: Some(device.name.clone()), ..problem }),
-            );
-            rows.extend(rows_of(device, &seen));
-        }
-        None => {
-            let facts = ctx.ports.readings.facts(device).unwrap_or_default();
-            let refused = facts.refusals.into_iter().filter(|r| Containers::NEEDS.contains(&r.capability));
-            problems.extend(refused.map(|refusal| refusal.problem.about(device.name.clone())));
-        }
-    }
+    let Some(seen) = ctx.ports.readings.known(device, Containers::NAME) else {
+        let facts = ctx.ports.readings.facts(device).unwrap_or_default();
+        let refused = facts.refusals.into_iter().filter(|r| Containers::NEEDS.contains(&r.capability));
+        problems.extend(refused.map(|refusal| refusal.problem.about(device.name.clone())));
+        return;
+    };
+    // a first poll has no rates: that mends itself
+    let lasting = seen.problems.iter().filter(|problem| problem.code != "needs_two_polls");
+    problems.extend(lasting.cloned().map(|problem| Problem { about: Some(device.name.clone()), ..problem }));
+    rows.extend(rows_of(device, &seen));
 }
 
 fn rows_of(device: &Device, seen: &Seen) -> Vec<ContainerRow> {

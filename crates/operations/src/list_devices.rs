@@ -1,10 +1,10 @@
 //! `list_devices`: the fleet, a row for each device.
 
-use domain::Result;
 use domain::context::Context;
 use domain::device::Status;
 use domain::listing::{Listing, Page};
 use domain::operation::{Effect, Operation, Route, Toolset};
+use domain::{Result, Untrusted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -66,7 +66,7 @@ impl ListDevices {
 
 fn occurs(row: &DeviceRow, text: &str) -> bool {
     let text = text.to_lowercase();
-    let words = [Some(row.name.as_str()), row.location.as_deref(), row.os.as_ref().map(|os| os.as_str())];
+    let words = [Some(row.name.as_str()), row.location.as_deref(), row.os.as_ref().map(Untrusted::as_str)];
     let all = words.into_iter().flatten().chain(row.tags.iter().map(String::as_str));
     all.into_iter().any(|word| word.to_lowercase().contains(&text))
 }

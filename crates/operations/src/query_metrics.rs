@@ -79,6 +79,8 @@ struct Series {
 const HEADLINES: [&str; 3] = ["cpu_busy_ratio", "memory_used_ratio", "node_load1"];
 /// Most series in an answer.
 const MOST_SERIES: u32 = 200;
+/// Most metrics in a question.
+const MOST_METRICS: usize = 20;
 
 impl Operation for QueryMetrics {
     const NAME: &'static str = "query_metrics";
@@ -100,10 +102,7 @@ impl Operation for QueryMetrics {
             }
         };
         let labels = self.labels()?;
-        let metrics: Vec<&str> = match &self.metric {
-            Some(names) => names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
-            None => HEADLINES.to_vec(),
-        };
+        let metrics = self.metrics()?;
         let stretch = Stretch { from, to, points };
         let (source, lines) = ask(ctx, &device, &metrics, &labels, &stretch).await?;
         let mut problems = Vec::new();
@@ -163,6 +162,25 @@ impl QueryMetrics {
         ))
     }
 
+    /// The metrics that are asked for, each once.
+    fn metrics(&self) -> Result<Vec<&str>> {
+        let Some(names) = &self.metric else { return Ok(HEADLINES.to_vec()) };
+        let mut metrics: Vec<&str> = Vec::new();
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !metrics.contains(&name) {
+                metrics.push(name);
+            }
+        }
+        if (1..=MOST_METRICS).contains(&metrics.len()) {
+            return Ok(metrics);
+        }
+        Err(Error::invalid(
+            "metrics_count",
+            format!("{} metrics are asked for", metrics.len()),
+            format!("name 1 to {MOST_METRICS} metrics, separated by commas, such as metric={}", HEADLINES[0]),
+        ))
+    }
+
     fn labels(&self) -> Result<Vec<(String, String)>> {
         let pairs =
             self.labels.iter().flat_map(|labels| labels.split(',')).map(str::trim).filter(|p| !p.is_empty());
@@ -192,6 +210,14 @@ async fn ask(
         let mut lines = Vec::new();
         for metric in metrics {
             lines.extend(ctx.ports.store.range(stretch.query(vec![source.id], metric, labels)).await?);
+        }
+        if lines.len() > MOST_SERIES as usize {
+            return Err(Error::new(
+                domain::ErrorKind::TooLarge,
+                "too_many_series",
+                format!("{} series match, more than the {MOST_SERIES} of an answer", lines.len()),
+                "name fewer metrics, or choose among the series with labels, such as labels=name=web",
+            ));
         }
         if !lines.is_empty() {
             return Ok((Some(source.clone()), lines));
@@ -223,7 +249,7 @@ fn series(line: Line, from: Timestamp, step_millis: i64, points: u32) -> Series 
     let mut values = vec![None; points as usize];
     let mut peaks = values.clone();
     let mut has_peaks = false;
-    let (mut sum, mut count) = (0.0, 0.0);
+    let (mut sum, mut weights) = (0.0, 0.0);
     for bucket in &line.buckets {
         let place = usize::try_from((bucket.at.millis() - from.millis()) / step_millis).unwrap_or(usize::MAX);
         if let (Some(value), Some(peak)) = (values.get_mut(place), peaks.get_mut(place)) {
@@ -231,8 +257,13 @@ fn series(line: Line, from: Timestamp, step_millis: i64, points: u32) -> Series 
             *peak = Some(rounded(bucket.max));
             has_peaks |= *value != *peak;
         }
-        sum += bucket.mean * f64::from(bucket.count);
-        count += f64::from(bucket.count);
+        // a rate counts for the time that it covers, a value for itself
+        let weight = match line.kind {
+            Kind::Gauge => f64::from(bucket.count),
+            Kind::Counter => bucket.covered_seconds,
+        };
+        sum += bucket.mean * weight;
+        weights += weight;
     }
     let min = line.buckets.iter().map(|bucket| bucket.min).reduce(f64::min);
     let max = line.buckets.iter().map(|bucket| bucket.max).reduce(f64::max);
@@ -241,7 +272,7 @@ fn series(line: Line, from: Timestamp, step_millis: i64, points: u32) -> Series 
         labels: line.labels,
         kind: line.kind,
         min: min.map(rounded),
-        mean: (count > 0.0).then(|| rounded(sum / count)),
+        mean: (weights > 0.0).then(|| rounded(sum / weights)),
         max: max.map(rounded),
         last: line.buckets.last().map(|bucket| rounded(bucket.mean)),
         values,
@@ -251,9 +282,10 @@ fn series(line: Line, from: Timestamp, step_millis: i64, points: u32) -> Series 
 
 /// Six significant digits: more than any of these figures means, and a third of the bytes.
 fn rounded(value: f64) -> f64 {
-    if value == 0.0 || !value.is_finite() || value.abs() >= 1e15 {
+    if !value.is_finite() || value.abs() >= 1e15 || value.abs() < 1e-300 {
         return value;
     }
+    #[expect(clippy::cast_possible_truncation, reason = "between -300 and 15")]
     let digits = 5 - value.abs().log10().floor() as i32;
     if digits <= 0 {
         return value.round();
@@ -284,5 +316,31 @@ mod tests {
         assert!((rounded(0.123_456_789) - 0.123_457).abs() < 1e-12);
         assert!((rounded(1_234_567.89) - 1_234_568.0).abs() < 1e-9);
         assert!((rounded(-12.345_678_9) + 12.345_7).abs() < 1e-9);
+        assert!(rounded(5e-324) > 0.0 && rounded(0.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_rate_counts_for_the_time_that_it_covers() {
+        let bucket = |at, mean, covered_seconds| domain::history::Bucket {
+            at: Timestamp::from_millis(at),
+            min: mean,
+            max: mean,
+            mean,
+            count: 1,
+            increase: mean * covered_seconds,
+            covered_seconds,
+        };
+        let line = Line {
+            source: domain::device::SourceId(1),
+            metric: "bytes_total".to_owned(),
+            labels: Labels::default(),
+            kind: Kind::Counter,
+            buckets: vec![bucket(0, 10.0, 90.0), bucket(2_000, 100.0, 10.0)],
+        };
+        let series = series(line, Timestamp::from_millis(0), 1_000, 4);
+        assert_eq!(series.mean, Some(19.0));
+        assert_eq!((series.min, series.max, series.last), (Some(10.0), Some(100.0), Some(100.0)));
+        assert_eq!(series.values, [Some(10.0), None, Some(100.0), None]);
+        assert!(series.peaks.is_empty());
     }
 }

@@ -57,7 +57,7 @@ impl Operation for UnlinkDevices {
             declared: None,
             ..Device::clone(&device)
         };
-        ctx.ports.fleet.change(vec![left, parted.clone()]).await?;
+        ctx.ports.fleet.change(&[&device], vec![left, parted.clone()]).await?;
         Ok(DeviceRow::of(ctx, &parted))
     }
 }

@@ -1,6 +1,6 @@
 //! What the program costs: how soon it is ready, what memory it takes with 20 devices, what a dead device costs a caller.
 //!
-//! Needs the lab: `cargo xtask lab up`. `REEVE_BENCH_SECONDS` sets how long it runs before its memory is told; 600 unless set.
+//! Needs the lab: `cargo xtask lab up`. `BENCH_SECONDS` sets how long it runs before its memory is told; 600 unless set.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -53,7 +53,7 @@ fn memory() {
         config +=
             &format!("[[devices]]\nname = \"d{number}\"\nhost = \"lab-{host}\"\nlocation = \"{number}\"\n");
     }
-    let seconds = std::env::var("REEVE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::start(data.path(), &config);
     println!("\nmemory with 20 devices over SSH      RSS MB    aim (a Beszel hub with 20: 36)");
@@ -103,6 +103,7 @@ impl Server {
         let mut child = Command::new(REEVE)
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(&file)
+            .env_remove("REEVE_LAB")
             .env("REEVE_DATA_DIR", data)
             .stdout(Stdio::piped())
             .spawn()

@@ -23,6 +23,7 @@ pub fn command(operations: &[OperationDef]) -> Command {
         .subcommand(import().display_order(1_002))
         .subcommand(restore().display_order(1_003))
         .subcommand(completions().display_order(1_004))
+        .subcommand(record())
 }
 
 fn config() -> Arg {
@@ -93,6 +94,23 @@ fn import() -> Command {
                 .long("approve-keys")
                 .action(ArgAction::SetTrue)
                 .help("Approves the host keys that are shown, without asking: only on a network that you trust"),
+        )
+}
+
+/// For those who write collectors: `cargo xtask record` calls it.
+fn record() -> Command {
+    Command::new("record")
+        .hide(true)
+        .about("Writes a transcript of what a device answers a collector; the server must not run")
+        .arg(config())
+        .arg(Arg::new("DEVICE").required(true).help("The device's name"))
+        .arg(Arg::new("COLLECTOR").required(true).help("The collector's name"))
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where to write it; standard output unless set"),
         )
 }
 

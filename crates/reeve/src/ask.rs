@@ -1,7 +1,9 @@
 //! Questions from the command line: to the server where one runs, in this process where none does.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use domain::Timestamp;
@@ -15,10 +17,12 @@ use surfaces::mcp::{Toolsets, bridge, serve_stream};
 use surfaces::peer::Peer;
 use tokio::net::UnixStream;
 
-use crate::config::Loaded;
-use crate::data_dir::{DataDir, uid};
-use crate::run::Program;
-use crate::{clock::SystemClock, refused, run, say};
+use crate::clock::SystemClock;
+use crate::config::{self, Loaded};
+use crate::data_dir::{DataDir, InUse, uid};
+use crate::run::{Program, Signals};
+use crate::wire::Declares;
+use crate::{refused, run, say};
 
 /// Answers what was typed.
 pub async fn run(matches: &ArgMatches, data: &DataDir) -> anyhow::Result<ExitCode> {
@@ -29,7 +33,11 @@ pub async fn run(matches: &ArgMatches, data: &DataDir) -> anyhow::Result<ExitCod
     let Some(def) = operations.iter().find(|def| def.name == call.operation) else {
         anyhow::bail!("there is no operation {}", call.operation);
     };
-    let line = Line::open(&Loaded::read(None, std::env::vars())?, data).await?;
+    let line = Line::open(data, || {
+        let file = std::env::var_os("REEVE_CONFIG").map(PathBuf::from);
+        Loaded::read(file.as_deref(), config::environment())
+    });
+    let line = line.await?;
     let is_terminal = std::io::stderr().is_terminal();
     let result = with_progress(&def.summary, is_terminal, line.call(def, call.input)).await;
     line.close().await?;
@@ -70,12 +78,12 @@ pub enum Line {
 }
 
 impl Line {
-    /// To the server where one answers.
-    pub async fn open(loaded: &Loaded, data: &DataDir) -> anyhow::Result<Self> {
-        if UnixStream::connect(data.socket()).await.is_ok() {
-            return Ok(Self::Server(Client::new(data.socket())));
-        }
-        Ok(Self::Here(Box::new(Program::start(loaded, data).await?)))
+    /// To the server where one answers; `load` reads the configuration where none does.
+    pub async fn open(data: &DataDir, load: impl FnOnce() -> anyhow::Result<Loaded>) -> anyhow::Result<Self> {
+        Ok(match reach(data, load).await? {
+            None => Self::Server(Client::new(data.socket())),
+            Some(program) => Self::Here(Box::new(program)),
+        })
     }
 
     /// Asks.
@@ -99,19 +107,50 @@ impl Line {
     }
 }
 
-/// Speaks MCP at standard input and output.
-pub async fn speak_mcp(loaded: &Loaded, data: &DataDir, toolsets: &Toolsets) -> anyhow::Result<()> {
-    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+/// How long a data directory may be in use by a process that does not answer: a server that starts, or a command.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause before it is tried again.
+const START_PAUSE: Duration = Duration::from_millis(50);
+
+/// Nothing where a server answers, else the program in this process.
+async fn reach(
+    data: &DataDir,
+    load: impl FnOnce() -> anyhow::Result<Loaded>,
+) -> anyhow::Result<Option<Program>> {
     if UnixStream::connect(data.socket()).await.is_ok() {
-        return Ok(bridge(&data.socket(), toolsets, input, output).await?);
+        return Ok(None);
     }
-    let program = Program::start(loaded, data).await?;
+    let loaded = load()?;
+    let began = Instant::now();
+    loop {
+        match Program::start(&loaded, data, Declares::AllOfFile).await {
+            Err(error) if error.is::<InUse>() && began.elapsed() < START_PATIENCE => {
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            started => return started.map(Some),
+        }
+        if UnixStream::connect(data.socket()).await.is_ok() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Speaks MCP at standard input and output.
+pub async fn speak_mcp(loaded: Loaded, data: &DataDir, toolsets: &Toolsets) -> anyhow::Result<()> {
+    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+    let Some(program) = reach(data, || Ok(loaded)).await? else {
+        return Ok(bridge(&data.socket(), toolsets, input, output).await?);
+    };
+    let mut signals = Signals::listen()?;
     program.poll();
     let (_, ready) = tokio::sync::watch::channel(true);
     let server = program.server(ready);
     let peer = Peer::User(uid().unwrap_or_default());
     let tools = server.tools().of(peer, toolsets.clone());
-    let served = serve_stream(tools, input, output, program.stopping()).await;
+    let ended = tokio::select! {
+        ended = serve_stream(tools, input, output, program.stopping()) => ended,
+        () = signals.next() => Ok(()),
+    };
     program.stop(Some(server)).await?;
-    Ok(served?)
+    Ok(ended?)
 }

@@ -179,6 +179,12 @@ pub struct Loaded {
     text: String,
 }
 
+/// The environment variables that are text; `std::env::vars` panics where any is not.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 impl Loaded {
     /// Reads `file` (where given it must be there) and the environment's `REEVE_A__B`.
     pub fn read(
@@ -247,6 +253,9 @@ impl Loaded {
             let Some(key) = variable.strip_prefix("REEVE_") else { continue };
             if ["DATA_DIR", "CONFIG"].contains(&key) {
                 continue;
+            }
+            if key.split("__").next() == Some("DEVICES") {
+                bail!("the environment variable {variable}: devices are declared in the file only");
             }
             let path: Vec<String> = key.split("__").map(str::to_lowercase).collect();
             set(&mut table, &path, &text).with_context(|| format!("the environment variable {variable}"))?;
@@ -326,6 +335,8 @@ mod tests {
         let settings = loaded.as_ref().unwrap().settings();
         assert_eq!(loaded.unwrap().config.log.level, "debug");
         assert_eq!(settings.concurrency, Concurrency(4));
+        let error = read("", &[("REEVE_DEVICES", "[]")]).unwrap_err().to_string();
+        assert!(error.contains("in the file only"), "{error}");
         let error = read("", &[("REEVE_LGO__LEVEL", "debug")]).unwrap_err().to_string();
         assert!(error.contains("REEVE_LGO__LEVEL") && error.contains("lgo"), "{error}");
     }

@@ -1,5 +1,6 @@
 //! The data directory: where it is, and that one process at a time has it.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -64,7 +65,7 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder)?;
-                bail!("{} is in use by the process {}", self.0.display(), holder.trim())
+                Err(InUse { directory: self.0.clone(), holder: holder.trim().to_owned() }.into())
             }
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("{} cannot be locked", path.display()))
@@ -72,6 +73,21 @@ impl DataDir {
         }
     }
 }
+
+/// Another process has the data directory.
+#[derive(Debug)]
+pub struct InUse {
+    directory: PathBuf,
+    holder: String,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is in use by the process {}", self.directory.display(), self.holder)
+    }
+}
+
+impl std::error::Error for InUse {}
 
 /// A data directory that is ours until this is dropped.
 pub struct Locked {

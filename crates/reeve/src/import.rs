@@ -41,8 +41,8 @@ impl Wishes {
 }
 
 /// Looks, shows, asks, adds, and approves host keys one by one.
-pub async fn run(loaded: &Loaded, data: &DataDir, wishes: &Wishes) -> anyhow::Result<ExitCode> {
-    let mut candidates = from_ssh_config(loaded, wishes)?;
+pub async fn run(loaded: Loaded, data: &DataDir, wishes: &Wishes) -> anyhow::Result<ExitCode> {
+    let mut candidates = from_ssh_config(&loaded, wishes)?;
     for peer in from_tailscale() {
         if candidates.iter().all(|known| known.device_name() != peer.device_name()) {
             candidates.push(peer);
@@ -56,7 +56,7 @@ pub async fn run(loaded: &Loaded, data: &DataDir, wishes: &Wishes) -> anyhow::Re
         return Ok(ExitCode::SUCCESS);
     }
     let operations = run::operations();
-    let line = Line::open(loaded, data).await?;
+    let line = Line::open(data, || Ok(loaded)).await?;
     let result = offer(&line, &operations, &candidates, wishes).await;
     line.close().await?;
     Ok(match result? {

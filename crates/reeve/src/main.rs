@@ -91,17 +91,12 @@ fn start_log(loaded: &Loaded, is_json: bool) -> anyhow::Result<()> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<domain::Error>() {
-        Some(ours) => {
-            let text = surfaces::cli::error_text(ours.code(), ours.message(), ours.help());
-            eprint!("{text}");
-            ExitCode::from(surfaces::cli::exit_code(ours.kind()))
-        }
-        None => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let Some(ours) = error.downcast_ref::<domain::Error>() else {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    };
+    eprint!("{}", surfaces::cli::error_text(ours.code(), ours.message(), ours.help()));
+    ExitCode::from(surfaces::cli::exit_code(ours.kind()))
 }
 
 /// Tells a person why a question was refused.

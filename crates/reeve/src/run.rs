@@ -12,14 +12,15 @@ use domain::operation::OperationDef;
 use domain::{question, scheduler};
 use surfaces::server::Server;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Loaded;
 use crate::data_dir::{DataDir, Locked};
-use crate::wire;
+use crate::say;
+use crate::wire::{self, Declares};
 
 /// Everything that runs.
 pub struct Program {
@@ -48,10 +49,10 @@ pub fn operations() -> Arc<[OperationDef]> {
 
 impl Program {
     /// Takes the data directory and makes everything ready; nothing is polled or served yet.
-    pub async fn start(loaded: &Loaded, data: &DataDir) -> anyhow::Result<Self> {
+    pub async fn start(loaded: &Loaded, data: &DataDir, declares: Declares) -> anyhow::Result<Self> {
         let lock = data.lock()?;
         let stop = CancellationToken::new();
-        let (ports, machines) = wire::ports(loaded, data, stop.clone()).await?;
+        let (ports, machines) = wire::ports(loaded, data, declares, stop.clone()).await?;
         Ok(Self { ports, operations: operations(), machines, stop, tasks: TaskTracker::new(), _lock: lock })
     }
 
@@ -81,6 +82,7 @@ impl Program {
         self.tasks.wait().await;
         self.ports.tasks.close();
         self.ports.tasks.wait().await;
+        self.ports.audit.tell_repeats().await;
         self.ports.readings.closed().await;
         let kept = self.ports.readings.keep().await;
         self.machines.close().await;
@@ -92,7 +94,8 @@ impl Program {
 /// Serves until a signal says stop.
 pub async fn serve(loaded: &Loaded, data: &DataDir, listen: &str) -> anyhow::Result<()> {
     let address = loopback(listen).await?;
-    let program = Program::start(loaded, data).await?;
+    let mut signals = Signals::listen()?;
+    let program = Program::start(loaded, data, Declares::All).await?;
     let listener = TcpListener::bind(address).await.with_context(|| cannot_listen(address))?;
     let bound = listener.local_addr()?;
     let socket = open_socket(data)?;
@@ -105,9 +108,12 @@ pub async fn serve(loaded: &Loaded, data: &DataDir, listen: &str) -> anyhow::Res
     program.poll();
     set_ready.send_replace(true);
     greet(&program, bound, data);
-    until_signal(&program.stopping()).await?;
-    // a second signal must still be able to end a stop that hangs
-    let result = program.stop(Some(server)).await;
+    signals.next().await;
+    let result = tokio::select! {
+        result = program.stop(Some(server)) => result,
+        // what was acknowledged is in the file; the next start takes up from there
+        () = signals.next() => anyhow::bail!("stopped at once by a second signal"),
+    };
     doors.close();
     doors.wait().await;
     // the next start makes it anew; a socket without a server behind it only misleads
@@ -155,32 +161,40 @@ fn log_end(door: &str, result: domain::Result<()>) {
 
 /// What a person reads first.
 fn greet(program: &Program, bound: SocketAddr, data: &DataDir) {
-    println!("listening on http://{bound}");
-    let devices = program.ports.fleet.devices();
-    let own = if devices.len() == 1 {
-        "next: `reeve import` adds the hosts of ~/.ssh/config and Tailscale"
-    } else {
-        ""
+    let is_usual = DataDir::resolve(None).is_ok_and(|usual| usual.path() == data.path());
+    let flag = if is_usual { String::new() } else { format!(" --data-dir {}", data.path().display()) };
+    let import = match program.ports.fleet.devices().len() {
+        0 | 1 => format!("`reeve import{flag}` adds the hosts of ~/.ssh/config and Tailscale; "),
+        _ => String::new(),
     };
-    let next = match std::env::var_os("REEVE_DATA_DIR") {
-        _ if own.is_empty() => format!("next: reeve overview --data-dir {}", data.path().display()),
-        _ => format!("{own}; `reeve overview` shows the fleet; http://{bound}/api/docs the API"),
-    };
-    println!("{next}");
+    say(&format!(
+        "listening on http://{bound}\n\
+         next: {import}`reeve overview{flag}` shows the fleet; http://{bound}/api/docs the API\n"
+    ));
 }
 
-async fn until_signal(stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = stop.cancelled() => {}
+/// The signals that ask the program to stop. Once listened to, they end nothing by themselves any more.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Ends when the next one comes.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
-/// Tends the history and keeps latest readings, until the program stops.
+/// Tends the history, completes the audit, and keeps latest readings, until the program stops.
 async fn tend(ports: Arc<Ports>, stop: CancellationToken) {
     let mut tend = tokio::time::interval(TEND_EVERY);
     let mut keep = tokio::time::interval(KEEP_EVERY);
@@ -189,6 +203,7 @@ async fn tend(ports: Arc<Ports>, stop: CancellationToken) {
     loop {
         let result = tokio::select! {
             _ = tend.tick() => {
+                ports.audit.tell_repeats().await;
                 let retention = ports.settings.borrow().retention;
                 ports.store.tend(ports.clock.now(), retention).await
             }

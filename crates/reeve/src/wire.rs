@@ -18,25 +18,36 @@ use crate::config::Loaded;
 use crate::data_dir::{DataDir, uid};
 use crate::declared;
 
+/// What the configuration is taken to say of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Declares {
+    /// All that are declared: others are retired.
+    All,
+    /// All where there is a file; without one nothing, so that a command retires nothing of the server's.
+    AllOfFile,
+}
+
 /// The ports, made as the configuration says.
 pub async fn ports(
     loaded: &Loaded,
     data: &DataDir,
+    declares: Declares,
     stop: CancellationToken,
 ) -> anyhow::Result<(Arc<Ports>, Arc<Machines>)> {
     let names: Vec<&str> = collectors::ALL.iter().map(|def| def.name).collect();
     loaded.check_collectors(&names)?;
     let store: Arc<dyn Store> = backends::store::open(&data.path().to_string_lossy()).map_err(with_help)?;
-    declared::settle(loaded, &*store).await?;
+    if declares == Declares::All || loaded.file.is_some() {
+        declared::settle(loaded, &*store).await?;
+    }
     declared::watch_this_machine(&*store).await?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let machines = Arc::new(Machines::new(account(loaded)?, store.host_keys().await?));
     let sources: Arc<dyn Sources> = Arc::clone(&machines) as _;
     let fleet = Arc::new(Fleet::load(Arc::clone(&store), Arc::clone(&clock)).await?);
-    let (set_settings, settings) = watch::channel(loaded.settings());
-    // held for as long as anybody watches: there is no change without a restart yet
-    drop(set_settings);
+    // there is no change without a restart yet, so nobody holds the sender
+    let (_, settings) = watch::channel(loaded.settings());
     let readings = Readings::new(
         collectors::ALL,
         Arc::clone(&fleet),

@@ -3,12 +3,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, join_all};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Landing, Seen, lacking};
+use super::{Inner, Landing, Readings, Seen, lacking};
 use crate::ask::{Answer, Answers, Ask};
 use crate::collector::{AnyParsed, CollectorDef};
 use crate::device::Source;
@@ -31,32 +32,39 @@ type Outcome<T> = std::result::Result<T, Arc<Error>>;
 /// The quick answers of all members, given to each of them.
 type Quick = Shared<BoxFuture<'static, Outcome<Arc<Vec<Answer>>>>>;
 
+/// How long a machine that is there may take for the smallest of answers.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// Most rounds of asks that a collector may take.
 const MOST_ROUNDS: usize = 3;
 
 pub(super) async fn run(inner: Arc<Inner>, source: Source, members: Vec<Member>) {
     let host = inner.host(&source);
+    // after failures one cheap question finds out whether the machine is back, so that not all are lost to the breaker;
+    // it goes on when its callers have left, because what it finds out is true for everybody
+    let knocked = tokio::select! {
+        knocked = knock(&host) => knocked,
+        () = inner.stop.cancelled() => Err(Error::cancelled()),
+    };
+    if let Err(error) = knocked {
+        return land_all(&inner, &source, members, &Arc::new(error));
+    }
+    if let Some(facts) = inner.facts(source.id) {
+        return send(&inner, &source, &host, members, &facts).await;
+    }
     let (facts_members, others): (Vec<_>, Vec<_>) =
         members.into_iter().partition(|member| member.def.name == Facts::COLLECTOR);
-    // after failures one cheap question finds out whether the machine is back, so that not all are lost to the breaker
-    if let Err(error) = knock(&host).await {
-        let error = Arc::new(error);
-        for member in facts_members.into_iter().chain(others) {
-            land(&inner, &source, &member, Err(Arc::clone(&error)));
-        }
-        return;
-    }
     send(&inner, &source, &host, facts_members, &Facts::default()).await;
     if others.is_empty() {
         return;
     }
-    match facts_of(&inner, &source, &host).await {
+    let facts = tokio::select! {
+        facts = facts_of(&inner, &source) => facts,
+        () = all_left(&others) => Err(Arc::new(Error::cancelled())),
+    };
+    match facts {
         Ok(facts) => send(&inner, &source, &host, others, &facts).await,
-        Err(error) => {
-            for member in others {
-                land(&inner, &source, &member, Err(Arc::clone(&error)));
-            }
-        }
+        Err(error) => land_all(&inner, &source, others, &error),
     }
 }
 
@@ -64,21 +72,35 @@ async fn knock(host: &Host) -> Result<(), Error> {
     if host.has_failed() { host.converse(vec![Ask::file("/proc/uptime")]).await.map(drop) } else { Ok(()) }
 }
 
-/// What is known of the machine; asked where nothing is.
-async fn facts_of(inner: &Arc<Inner>, source: &Source, host: &Arc<Host>) -> Outcome<Facts> {
+/// Finds out whether a machine that kept a caller waiting is there at all, so that the breaker spares the next ones.
+pub(super) async fn doubt(inner: Arc<Inner>, host: Arc<Host>) {
+    let Some(_only_one) = host.doubted() else { return };
+    tokio::select! {
+        _ = host.converse(vec![Ask::file("/proc/uptime").deadline(DOUBT)]) => {}
+        () = inner.stop.cancelled() => {}
+    }
+}
+
+/// What is known of the machine; asked where nothing is, once for all rounds that wait for it.
+async fn facts_of(inner: &Arc<Inner>, source: &Source) -> Outcome<Facts> {
     if let Some(facts) = inner.facts(source.id) {
         return Ok(facts);
     }
-    let Some(def) = inner.catalogue.iter().find(|def| def.name == Facts::COLLECTOR) else {
-        return Ok(Facts::default());
-    };
-    let (tell, _) = watch::channel(None);
-    let member = Member { def, tell, cancel: inner.stop.child_token() };
-    send(inner, source, host, vec![member], &Facts::default()).await;
-    inner.facts(source.id).ok_or_else(|| {
-        let refusal = host.refusal();
-        Arc::new(refusal.unwrap_or_else(|| Error::internal("the machine did not say what it is")))
-    })
+    match Readings(Arc::clone(inner)).depart(source, &[Facts::COLLECTOR]).pop() {
+        Some(waiting) => Ok(waiting.landed().await?.reading::<Facts>().cloned().unwrap_or_default()),
+        None => Ok(Facts::default()),
+    }
+}
+
+/// Ready when nobody waits for any of these any more.
+async fn all_left(members: &[Member]) {
+    join_all(members.iter().map(|member| member.cancel.cancelled())).await;
+}
+
+fn land_all(inner: &Inner, source: &Source, members: Vec<Member>, error: &Arc<Error>) {
+    for member in members {
+        land(inner, source, &member, Err(Arc::clone(error)));
+    }
 }
 
 async fn send(inner: &Arc<Inner>, source: &Source, host: &Arc<Host>, members: Vec<Member>, facts: &Facts) {

@@ -135,6 +135,8 @@ pub struct Machine {
     pub asked: AtomicUsize,
     /// How many questions were dropped before they were answered.
     pub dropped: AtomicUsize,
+    /// How often its line was hung up.
+    pub hung_up: AtomicUsize,
     hanging: AtomicU32,
     wake: tokio::sync::Notify,
 }
@@ -146,6 +148,7 @@ impl Machines {
             error: Mutex::default(),
             asked: AtomicUsize::new(0),
             dropped: AtomicUsize::new(0),
+            hung_up: AtomicUsize::new(0),
             hanging: AtomicU32::new(0),
             wake: tokio::sync::Notify::new(),
         };
@@ -210,7 +213,9 @@ impl Shell for Machine {
     }
 
     fn hang_up(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+        Box::pin(async {
+            self.hung_up.fetch_add(1, Ordering::SeqCst);
+        })
     }
 }
 

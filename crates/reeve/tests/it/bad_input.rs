@@ -71,8 +71,10 @@ fn a_web_page_cannot_reach_it_through_a_browser() {
     }
     let own = format!("http://{}", server.address);
     assert_eq!(server.send("GET", "/api/devices", &[("Origin", &own)], "").status, 200);
-    let twice =
-        format!("GET /api/devices HTTP/1.1\r\nHost: {}\r\nHost: evil.example\r\n\r\n", server.address);
+    let twice = format!(
+        "GET /api/devices HTTP/1.1\r\nHost: {}\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        server.address
+    );
     assert!([400, 403].contains(&exchange(&server.address, twice.as_bytes()).status));
 }
 

@@ -194,9 +194,7 @@ fn no_secret_of_a_container_is_told_or_kept() {
     server.until("containers", SOON, |server| {
         (server.get_json("/api/containers?limit=500")["total"].as_u64() > Some(10)).then_some(())
     });
-    let inspected = run("docker", &["inspect", "lab-secrets", "shop_db_1", "shop_api_1"]);
-    let planted = planted_secrets(&inspected);
-    assert!(planted.len() >= 3, "the lab plants secrets: {planted:?}");
+    let planted = planted_secrets();
     let mut told =
         String::from_utf8_lossy(&server.get(&format!("/api/devices/{name}/containers")).body).into_owned();
     told += &String::from_utf8_lossy(&server.get(&format!("/api/devices/{name}/processes")).body);
@@ -209,9 +207,10 @@ fn no_secret_of_a_container_is_told_or_kept() {
     }
 }
 
-/// Values of environment variables, labels and arguments whose name says that they are secret.
-fn planted_secrets(inspected: &str) -> Vec<String> {
-    let containers: Vec<Value> = serde_json::from_str(inspected).expect("JSON");
+/// The lab's secrets: values of environment variables, labels and arguments whose name says that they are.
+pub fn planted_secrets() -> Vec<String> {
+    let inspected = run("docker", &["inspect", "lab-secrets", "shop_db_1", "shop_api_1"]);
+    let containers: Vec<Value> = serde_json::from_str(&inspected).expect("JSON");
     let mut secrets = Vec::new();
     for container in &containers {
         let config = &container["Config"];
@@ -232,5 +231,6 @@ fn planted_secrets(inspected: &str) -> Vec<String> {
         secrets.extend(words.filter_map(|word| word.strip_prefix("--password=")).map(str::to_owned));
     }
     secrets.retain(|secret| secret.len() > 5);
+    assert!(secrets.len() >= 3, "the lab plants secrets: {secrets:?}");
     secrets
 }

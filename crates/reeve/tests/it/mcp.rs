@@ -51,7 +51,8 @@ impl<'a> Session<'a> {
         answer["result"].clone()
     }
 
-    fn post(&self, body: &Value) -> crate::server::Reply {
+    /// Sends a message; gives the answer over HTTP as it came.
+    pub fn post(&self, body: &Value) -> crate::server::Reply {
         let mut headers = vec![
             ("Content-Type", "application/json"),
             ("Accept", "application/json, text/event-stream"),
@@ -65,7 +66,7 @@ impl<'a> Session<'a> {
 }
 
 /// The message of an answer, as JSON or as the last event of a stream.
-fn message(body: &[u8]) -> Value {
+pub fn message(body: &[u8]) -> Value {
     let text = String::from_utf8_lossy(body);
     let data = text
         .lines()

@@ -9,7 +9,8 @@ use crate::server::Server;
 /// A server that watches `plain` as this user.
 fn as_user(lab: &Lab, user: &str) -> Server {
     let config = lab.config();
-    let config = format!("{config}\n[[devices]]\nname = \"{user}\"\nhost = \"lab-plain\"\nuser = \"{user}\"\n");
+    let config =
+        format!("{config}\n[[devices]]\nname = \"{user}\"\nhost = \"lab-plain\"\nuser = \"{user}\"\n");
     let server = Server::start_with(&quick(&config), &[]);
     until_status(&server, user, "online");
     server
@@ -60,11 +61,18 @@ fn a_user_without_rights_sees_all_but_the_containers_and_is_told_the_command() {
     let _held = lab.share("plain");
     let server = as_user(&lab, "monitor");
     sees_the_machine(&server, "monitor");
-    let containers = server.get("/api/containers?device=monitor&max_age_seconds=0&deadline_seconds=20").json();
+    let containers =
+        server.get("/api/containers?device=monitor&max_age_seconds=0&deadline_seconds=20").json();
     assert!(containers["total"].as_u64().unwrap_or(0) == 0, "{containers}");
     let finding = finding(&server, "monitor", "container_engine");
     assert_eq!(finding["works"], false);
-    assert!(finding["mend"].as_str().is_some_and(|mend| mend.contains("usermod -aG docker monitor")), "{finding}");
-    assert!(containers.to_string().contains("usermod -aG docker monitor"), "the answer itself says so: {containers}");
+    assert!(
+        finding["mend"].as_str().is_some_and(|mend| mend.contains("usermod -aG docker monitor")),
+        "{finding}"
+    );
+    assert!(
+        containers.to_string().contains("usermod -aG docker monitor"),
+        "the answer itself says so: {containers}"
+    );
     assert_eq!(device(&server, "monitor")["status"], "online");
 }

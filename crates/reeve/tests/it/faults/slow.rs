@@ -68,10 +68,10 @@ fn a_machine_on_a_slow_line_is_read_right_and_delays_no_other() {
         known = lab.file("known_hosts").display(),
     );
     std::fs::write(&ssh_config, text).unwrap();
-    let mut config = format!("[ssh]\nconfig = \"{}\"\n", ssh_config.display());
-    for name in ["far", "near"] {
-        config += &format!("\n[[devices]]\nname = \"{name}\"\nhost = \"{name}\"\n");
-    }
+    let config = format!(
+        "[ssh]\nconfig = \"{}\"\n[[devices]]\nname = \"far\"\nhost = \"far\"\n[[devices]]\nname = \"near\"\nhost = \"near\"\n",
+        ssh_config.display()
+    );
     let server = Server::start_with(&super::quick(&config), &[]);
     until_status(&server, "near", "online");
     let device_far = until_status(&server, "far", "online");
@@ -91,9 +91,8 @@ fn a_machine_on_a_slow_line_is_read_right_and_delays_no_other() {
 
     // while the far one is asked, the near one answers as fast as ever
     std::thread::scope(|scope| {
-        let asked = scope.spawn(|| {
-            server.get_json("/api/devices/far/memory?max_age_seconds=0&deadline_seconds=20")
-        });
+        let asked =
+            scope.spawn(|| server.get_json("/api/devices/far/memory?max_age_seconds=0&deadline_seconds=20"));
         for _ in 0..3 {
             let start = Instant::now();
             let memory = server.get_json("/api/devices/near/memory?max_age_seconds=0&deadline_seconds=20");
