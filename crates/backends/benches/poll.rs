@@ -23,6 +23,9 @@ fn typed() -> Vec<String> {
     questions().iter().map(ToString::to_string).collect()
 }
 
+/// A way of asking them all, and its name.
+type Way<'a> = (&'a str, Box<dyn Fn() + 'a>);
+
 const ROUNDS: usize = 60;
 
 fn main() {
@@ -46,7 +49,7 @@ fn main() {
     let master = Master::open(&config, "lab-debian");
     let script = typed().join("\n");
 
-    let ways: [(&str, Box<dyn Fn() + '_>); 4] = [
+    let ways: [Way<'_>; 4] = [
         (
             "Reeve, one conversation",
             Box::new(|| {

@@ -25,7 +25,7 @@ pub struct QueryMetrics {
     since: Option<String>,
     /// Until when, in the same form. Now unless said.
     until: Option<String>,
-    /// How many steps: 1 to 2000, 60 unless said.
+    /// How many steps: 1 to 2000, 60 unless said; fewer are answered where polls are rarer than steps.
     #[schemars(range(min = 1, max = 2000))]
     points: Option<u32>,
 }
@@ -103,15 +103,21 @@ impl Operation for QueryMetrics {
         };
         let labels = self.labels()?;
         let metrics = self.metrics()?;
-        let stretch = Stretch { from, to, points };
-        let (source, lines) = ask(ctx, &device, &metrics, &labels, &stretch).await?;
+        let mut stretch = Stretch { from, to, points };
+        let (mut source, mut lines) = ask(ctx, &device, &metrics, &labels, &stretch).await?;
+        let polls = points_of_polls(&lines, &stretch);
+        if polls < points {
+            stretch.points = polls;
+            (source, lines) = ask(ctx, &device, &metrics, &labels, &stretch).await?;
+        }
         let mut problems = Vec::new();
         for metric in metrics.iter().filter(|metric| lines.iter().all(|line| line.metric != **metric)) {
             problems.push(absent(ctx, &device, metric, self.metric.is_some()).await?);
         }
         let query = stretch.query(Vec::new(), "", &labels);
         let step = query.bucket_millis();
-        let series: Vec<Series> = lines.into_iter().map(|line| series(line, from, step, points)).collect();
+        let series: Vec<Series> =
+            lines.into_iter().map(|line| series(line, from, step, stretch.points)).collect();
         Ok(MetricsOverTime {
             summary: summary(&series, from, to),
             device: device.name.clone(),
@@ -224,6 +230,26 @@ async fn ask(
         }
     }
     Ok((None, Vec::new()))
+}
+
+/// How many steps there are polls for. Where steps are shorter than the time between two polls, most would be empty and look
+/// like gaps; a step is then made one and a half times as long as that, so that none is empty without one.
+fn points_of_polls(lines: &[Line], stretch: &Stretch) -> u32 {
+    let step = stretch.query(Vec::new(), "", &[]).bucket_millis();
+    let usual_steps = |line: &Line| {
+        let moments = line.buckets.iter().map(|bucket| bucket.at.millis());
+        let mut between: Vec<i64> =
+            moments.clone().zip(moments.skip(1)).map(|(a, b)| (b - a) / step).collect();
+        between.sort_unstable();
+        between.get(between.len() / 2).copied()
+    };
+    match lines.iter().filter_map(usual_steps).max() {
+        Some(steps @ 2..) => {
+            let points = i64::from(stretch.points) * 2 / (steps * 3);
+            u32::try_from(points).unwrap_or(u32::MAX).max(1)
+        }
+        _ => stretch.points,
+    }
 }
 
 /// Why a metric has no line: it is not known at all (an error where it was asked for), or not told in this stretch.
@@ -342,5 +368,31 @@ mod tests {
         assert_eq!((series.min, series.max, series.last), (Some(10.0), Some(100.0), Some(100.0)));
         assert_eq!(series.values, [Some(10.0), None, Some(100.0), None]);
         assert!(series.peaks.is_empty());
+    }
+
+    #[test]
+    fn steps_are_no_shorter_than_polls() {
+        let line = |every_seconds: i64| Line {
+            source: domain::device::SourceId(1),
+            metric: "m".into(),
+            labels: Labels::default(),
+            kind: Kind::Gauge,
+            buckets: (0..3_600 / every_seconds)
+                .map(|n| domain::history::Bucket {
+                    at: Timestamp::from_millis(n * every_seconds * 1_000),
+                    min: 1.0,
+                    max: 1.0,
+                    mean: 1.0,
+                    count: 1,
+                    increase: 0.0,
+                    covered_seconds: 0.0,
+                })
+                .collect(),
+        };
+        let hour =
+            Stretch { from: Timestamp::from_millis(0), to: Timestamp::from_millis(3_600_000), points: 60 };
+        assert_eq!(points_of_polls(&[line(60)], &hour), 60);
+        assert_eq!(points_of_polls(&[line(60), line(300)], &hour), 8);
+        assert_eq!(points_of_polls(&[], &hour), 60);
     }
 }

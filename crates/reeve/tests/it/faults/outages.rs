@@ -91,21 +91,21 @@ fn a_machine_whose_packets_are_lost_goes_offline_with_the_reason_and_comes_back(
 #[test]
 fn a_machine_that_stands_still_holds_nobody_up_and_comes_back() {
     let Some(lab) = Lab::find() else { return };
-    let _held = (lab.borrow("tower"), lab.share("plain"));
-    let server = Server::start_with(&quick(&lab.config_with(&["tower", "plain"])), &[]);
+    let _held = (lab.borrow("tower"), lab.share("debian"));
+    let server = Server::start_with(&quick(&lab.config_with(&["tower", "debian"])), &[]);
     until_known(&server, "tower");
-    until_known(&server, "plain");
+    until_known(&server, "debian");
     {
         // the session that stands goes silent
         let _fault = Fault::on(&lab, "freeze", "tower");
-        is_answered_in_time_beside(&server, "tower", "plain");
+        is_answered_in_time_beside(&server, "tower", "debian");
         // connections open, and nobody says a word on them
         let start = Instant::now();
         let test = server.get_json("/api/devices/tower/connection");
         assert_eq!(test["connected"], false, "{test}");
         assert_eq!(test["problem"]["code"], "ssh_timeout", "{test}");
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-        is_answered_in_time_beside(&server, "tower", "plain");
+        is_answered_in_time_beside(&server, "tower", "debian");
     }
     server.until("it answers again", BACK, |server| {
         (server.get_json("/api/devices/tower/connection")["connected"] == true).then_some(())
