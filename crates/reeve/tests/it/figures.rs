@@ -77,7 +77,7 @@ fn file_systems_are_what_df_counts() {
         .split_whitespace()
         .map(|n| n.parse().expect("a number"))
         .collect();
-    assert_eq!(root["size_bytes"].as_f64(), Some(line[0]));
+    assert_eq!(root["size_bytes"].as_f64(), Some(line[0]), "{}", ours["problems"]);
     for (field, theirs) in [("used_bytes", line[1]), ("available_bytes", line[2])] {
         let ours = root[field].as_f64().expect("it is told");
         assert!(close(ours, theirs, 0.05), "{field}: {ours} and {theirs}");
