@@ -21,7 +21,7 @@ pub fn test(filter: &[String]) -> anyhow::Result<()> {
     let lab = |script: &str| Command::new(root().join("lab").join(script));
     let result = timed(lab("up").env("CI", "true")).and_then(|()| {
         timed(
-            cargo(&["test", "--workspace", "--quiet"])
+            cargo(&["test", "--workspace", "--quiet", "--", "--test-threads", "4"])
                 .env("REEVE_LAB_REQUIRED", "1")
                 .env("INSTA_UPDATE", "no"),
         )

@@ -2,8 +2,46 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use domain::ask::{Answer, Ask, Outcome};
+use domain::ask::{Answer, Ask, Outcome, Question};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Programs that may hang, at once on one machine.
+const MOST_PROGRAMS: usize = 4;
+/// API requests at once on one machine. With the programs they leave one of SSH's eight channels free.
+const MOST_REQUESTS: usize = 3;
+/// Longest wait for a place.
+const PLACE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Places for questions that may hang: programs and API requests each have their own, so that a machine with many
+/// containers does not keep `df` waiting.
+pub(crate) struct Places {
+    programs: Semaphore,
+    requests: Semaphore,
+}
+
+impl Places {
+    /// All free.
+    pub fn new() -> Self {
+        Self { programs: Semaphore::new(MOST_PROGRAMS), requests: Semaphore::new(MOST_REQUESTS) }
+    }
+
+    /// A place for `ask`, whose deadline begins when it has one; or the answer where none becomes free.
+    pub async fn take(&self, ask: &Ask) -> Result<SemaphorePermit<'_>, Answer> {
+        let places = match ask.question {
+            Question::Api { .. } => &self.requests,
+            _ => &self.programs,
+        };
+        match tokio::time::timeout(PLACE_WITHIN, places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Answer::without_output(
+                Outcome::TimedOut,
+                "too many other questions hang on this machine",
+            )),
+        }
+    }
+}
 
 /// The answer to `ask` where none came in time.
 pub(crate) fn late(ask: &Ask) -> Answer {

@@ -11,17 +11,14 @@ use domain::ports::Shell;
 use domain::{BoxFuture, Error, Result};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Account;
 use super::docker::{Dial, Dialled, Engines};
-use super::hanging::{Hanging, Process, late};
+use super::hanging::{Hanging, Places, Process, late};
 use process::{Limits, run};
 
-/// Questions that may hang, at once.
-const MOST_HANGING: usize = 4;
 /// Threads that read files, at once.
 const MOST_READERS: usize = 4;
 /// Programs that cannot hang, at once.
@@ -32,7 +29,7 @@ pub(crate) struct LocalShell {
     account: Arc<Account>,
     tasks: TaskTracker,
     hanging: Hanging,
-    may_hang: Semaphore,
+    places: Places,
     readers: Semaphore,
     programs: Semaphore,
     engines: Engines,
@@ -46,7 +43,7 @@ impl LocalShell {
             account,
             tasks,
             hanging: Hanging::default(),
-            may_hang: Semaphore::new(MOST_HANGING),
+            places: Places::new(),
             readers: Semaphore::new(MOST_READERS),
             programs: Semaphore::new(MOST_PROGRAMS),
             engines,
@@ -128,13 +125,11 @@ impl LocalShell {
         is_there
     }
 
-    async fn ask_alone(&self, mut ask: Ask) -> Result<Answer> {
-        let began = Instant::now();
-        let Ok(Ok(_place)) = tokio::time::timeout(ask.deadline, self.may_hang.acquire()).await else {
-            let words = format!("{MOST_HANGING} other questions hang on this machine");
-            return Ok(Answer::without_output(Outcome::TimedOut, words));
+    async fn ask_alone(&self, ask: Ask) -> Result<Answer> {
+        let _place = match self.places.take(&ask).await {
+            Ok(place) => place,
+            Err(answer) => return Ok(answer),
         };
-        ask.deadline = ask.deadline.saturating_sub(began.elapsed());
         if let Question::Api { socket, path } = &ask.question {
             let answering = self.engines.get(self, socket, path, ask.cap_bytes);
             return tokio::time::timeout(ask.deadline, answering).await.unwrap_or_else(|_| Ok(late(&ask)));

@@ -9,7 +9,6 @@ use domain::ports::Shell;
 use domain::{BoxFuture, Error, Result};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connect::{Connector, Look};
@@ -19,10 +18,8 @@ use super::script::{self, Script};
 use super::session::Connection;
 use super::{answers, failure};
 use crate::sources::docker::Engines;
-use crate::sources::hanging::{Hanging, Process, late};
+use crate::sources::hanging::{Hanging, Places, Process, late};
 
-/// Questions that may hang, at once: each holds a channel.
-const MOST_HANGING: usize = 4;
 /// An answer is read on after its cap, dropping what comes, until this many bytes more; then the command is ended.
 const FLOOD_BYTES: usize = 8 << 20;
 /// How long a machine may take to show that it is still there.
@@ -36,7 +33,7 @@ pub(crate) struct SshShell {
     connector: Connector,
     state: Mutex<State>,
     hanging: Hanging,
-    may_hang: Semaphore,
+    places: Places,
     engines: Engines,
 }
 
@@ -55,7 +52,7 @@ impl SshShell {
             connector,
             state: Mutex::new(State::Closed),
             hanging: Hanging::default(),
-            may_hang: Semaphore::new(MOST_HANGING),
+            places: Places::new(),
             engines,
         }
     }
@@ -276,13 +273,10 @@ impl SshShell {
     }
 
     async fn ask_alone(&self, ask: Ask) -> Result<Answer> {
-        let began = Instant::now();
-        let Ok(Ok(_place)) = tokio::time::timeout(ask.deadline, self.may_hang.acquire()).await else {
-            let words = format!("{MOST_HANGING} other questions hang on this machine");
-            return Ok(Answer::without_output(Outcome::TimedOut, words));
+        let _place = match self.places.take(&ask).await {
+            Ok(place) => place,
+            Err(answer) => return Ok(answer),
         };
-        let mut ask = ask;
-        ask.deadline = ask.deadline.saturating_sub(began.elapsed());
         if let Question::Api { socket, path } = &ask.question {
             let answering = self.engines.get(self, socket, path, ask.cap_bytes);
             return match tokio::time::timeout(ask.deadline, answering).await {
