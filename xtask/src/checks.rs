@@ -47,13 +47,21 @@ pub fn golden() -> anyhow::Result<()> {
     timed(cargo(&["test", "--package", "reeve", "--quiet", "golden"]).env("REEVE_GOLDEN", "write"))
 }
 
-/// Runs the benchmarks, or the one that is named.
+/// Runs the benchmarks, or the one that is named: each prints its aims and results side by side.
 pub fn bench(arguments: &[String]) -> anyhow::Result<()> {
-    let mut bench = cargo(&["bench", "--workspace"]);
-    if let Some((name, rest)) = arguments.split_first() {
-        bench.args(["--bench", name, "--"]).args(rest);
-    }
-    timed(&mut bench)
+    let Some((name, rest)) = arguments.split_first() else {
+        return BENCHES.iter().try_for_each(|(package, name)| timed(&mut one_bench(package, name)));
+    };
+    let known = BENCHES.iter().find(|(_, known)| known == name);
+    let (package, name) = known.with_context(|| format!("there is no benchmark “{name}”: {BENCHES:?}"))?;
+    timed(one_bench(package, name).arg("--").args(rest))
+}
+
+/// The benchmarks, by package.
+const BENCHES: [(&str, &str); 3] = [("backends", "history"), ("backends", "poll"), ("reeve", "footprint")];
+
+fn one_bench(package: &str, name: &str) -> Command {
+    cargo(&["bench", "--quiet", "--package", package, "--bench", name])
 }
 
 /// Licences, sources and bans. Advisories need the network's newest word, so they are for a scheduled run.

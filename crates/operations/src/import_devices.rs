@@ -161,8 +161,11 @@ fn summary(rows: &[Imported]) -> String {
         .filter(|outcome| count(outcome) > 0)
         .map(|outcome| format!("{} {outcome}", count(outcome)))
         .collect();
-    let waiting = rows.iter().filter(|row| row.needs_approval).count();
-    let waiting =
-        if waiting > 0 { format!("; {waiting} host keys wait to be approved") } else { String::new() };
-    format!("{} candidates: {}{waiting}", rows.len(), parts.join(", "))
+    let waiting = match rows.iter().filter(|row| row.needs_approval).count() {
+        0 => String::new(),
+        1 => "; 1 host key waits to be approved".to_owned(),
+        count => format!("; {count} host keys wait to be approved"),
+    };
+    let noun = if rows.len() == 1 { "candidate" } else { "candidates" };
+    format!("{} {noun}: {}{waiting}", rows.len(), parts.join(", "))
 }

@@ -17,8 +17,10 @@ fn main() {
         println!("memory, dead device: need the lab (cargo xtask lab up)");
         return;
     }
-    memory();
+    let state = std::env::var("REEVE_LAB").unwrap_or_else(|_| "/var/tmp/reeve-lab".to_owned());
     dead_device();
+    first_caller(&state);
+    memory(&state);
 }
 
 /// From the start of the process to the answer of `/ready`.
@@ -45,8 +47,7 @@ fn time_to_ready(data: &Path) -> f64 {
 }
 
 /// Resident memory with 20 devices.
-fn memory() {
-    let state = std::env::var("REEVE_LAB").unwrap_or_else(|_| "/var/tmp/reeve-lab".to_owned());
+fn memory(state: &str) {
     let mut config = format!("[ssh]\nconfig = \"{state}/ssh_config\"\n");
     for number in 0..20 {
         let host = LAB[number % LAB.len()];
@@ -89,6 +90,38 @@ fn dead_device() {
     times.sort_by(f64::total_cmp);
     println!("\na device known to be dead, over HTTP, a connection each   p50 ms    p99 ms    aim");
     println!("  {:<52}{:>10.2}{:>10.2}    ≤ 1", "", times[times.len() / 2], times[times.len() * 99 / 100]);
+}
+
+/// What the first caller waits after a device fell silent: its deadline, and no longer.
+fn first_caller(state: &str) {
+    let config = format!(
+        "[ssh]\nconfig = \"{state}/ssh_config\"\n[[devices]]\nname = \"busybox\"\nhost = \"lab-busybox\"\n\
+         [polling.intervals]\nload = \"1h\"\nmemory = \"1h\"\nnetwork = \"1h\"\ndisks = \"1h\"\n"
+    );
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::start(data.path(), &config);
+    while !server.get("/api/devices/busybox/memory").contains("total_bytes") {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    fault(state, "on");
+    let waits: Vec<f64> = (0..3)
+        .map(|_| {
+            let start = Instant::now();
+            server.get("/api/devices/busybox/memory?max_age_seconds=0");
+            start.elapsed().as_secs_f64() * 1_000.0
+        })
+        .collect();
+    fault(state, "off");
+    println!(
+        "\na device that fell silent, over HTTP      first, second, third caller, ms    (deadline 2000 ms)"
+    );
+    println!("  {:<36}{:>12.1}{:>12.1}{:>12.1}", "", waits[0], waits[1], waits[2]);
+}
+
+fn fault(state: &str, switch: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lab/fault");
+    let status = Command::new(script).args(["freeze", "busybox", switch]).env("REEVE_LAB", state).status();
+    assert!(status.is_ok_and(|status| status.success()), "freeze {switch}");
 }
 
 struct Server {

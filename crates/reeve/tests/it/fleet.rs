@@ -155,3 +155,45 @@ fn what_the_configuration_declares_is_changed_only_there() {
     let server = Server::start_in(data, "", &[]);
     assert_eq!(server.get("/api/devices/here").status, 404);
 }
+
+#[test]
+fn hosts_that_the_server_does_not_know_are_stored_as_they_resolve_here() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let Some(lab) = Lab::find() else { return };
+    let _held = lab.share("plain");
+    let dir = tempfile::tempdir().unwrap();
+    let ours = dir.path().join("ours");
+    let text = format!(
+        "Host elsewhere\n HostName 127.0.0.1\n Port 22002\n User root\n IdentityFile {}\n",
+        lab.file("id_ed25519").display()
+    );
+    std::fs::write(&ours, text).unwrap();
+    // a machine of a Tailscale network, as its own command tells it
+    let tailscale = dir.path().join("tailscale");
+    let status = json!({ "Peer": {
+        "a": { "DNSName": "cellar.tail1234.ts.net.", "OS": "linux" },
+        "b": { "DNSName": "phone.tail1234.ts.net.", "OS": "android" },
+    } });
+    std::fs::write(&tailscale, format!("#!/bin/sh\necho '{status}'\n")).unwrap();
+    std::fs::set_permissions(&tailscale, std::fs::Permissions::from_mode(0o755)).unwrap();
+
+    let server = Server::start_with(&lab.config(), &[]);
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let import = |arguments: &[&str]| {
+        let mut command = crate::server::reeve(server.data.path());
+        command.env("PATH", &path).arg("import").args(arguments).arg("--ssh-config").arg(&ours);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    };
+    let look = import(&["--dry-run"]);
+    assert!(look.contains("elsewhere") && look.contains("cellar") && !look.contains("phone"), "{look}");
+    assert!(look.contains("does not resolve"), "what stands in the way is told: {look}");
+
+    import(&["elsewhere", "--yes", "--approve-keys"]);
+    assert_eq!(server.get_json("/api/devices")["total"], 2, "only the named one is added");
+    let device = server.until("it is online", SOON, |server| {
+        let device = row(server, "elsewhere");
+        (device["status"] == "online").then_some(device)
+    });
+    assert_eq!(device["reached"][0], "root@127.0.0.1:22002");
+}
