@@ -18,6 +18,7 @@ mod from_engine;
 mod reading;
 mod usage;
 
+pub(crate) use from_engine::own_name;
 pub use reading::{
     Compose, Container, ContainerNetwork, ContainerState, ContainersReading, DependsOn, Health, MountedPath,
     Port, Usage,
@@ -66,7 +67,8 @@ impl Collector for Containers {
         let mut more = Vec::new();
         for engine in facts.answering_engines() {
             match listed(answers, engine) {
-                Ok(list) => {
+                Ok((list, unread)) => {
+                    problems.extend(unread);
                     more.extend(list.iter().flat_map(|listed| asks_about(engine, listed)));
                     more.extend(image_asks(engine, &list, before));
                     containers.extend(list.into_iter().map(|listed| (engine, listed)));
@@ -126,8 +128,11 @@ fn image_of(id: &str) -> String {
     format!("/images/{id}/json")
 }
 
-/// The list of an engine; an entry that cannot be read does not cost the others.
-fn listed(answers: &Answers, engine: &Engine) -> std::result::Result<Vec<Listed>, Problem> {
+/// The list of an engine; an entry that cannot be read does not cost the others, and is said.
+fn listed(
+    answers: &Answers,
+    engine: &Engine,
+) -> std::result::Result<(Vec<Listed>, Option<Problem>), Problem> {
     let answer = answers.api(&engine.socket, LIST);
     let Some(answer) = answer.filter(|answer| answer.outcome == Outcome::Done { status: 200 }) else {
         let why = answer.map_or_else(|| "it was not asked".to_owned(), why_not);
@@ -144,11 +149,17 @@ fn listed(answers: &Answers, engine: &Engine) -> std::result::Result<Vec<Listed>
         )
         .about(&engine.socket)
     })?;
+    let all = entries.len();
     let listed = entries.into_iter().filter_map(|entry| serde_json::from_value::<Listed>(entry).ok());
     // the id becomes part of a path
-    Ok(listed
+    let listed: Vec<Listed> = listed
         .filter(|listed| !listed.id.is_empty() && listed.id.chars().all(|c| c.is_ascii_hexdigit()))
-        .collect())
+        .collect();
+    let unread = (listed.len() < all).then(|| {
+        let text = format!("{} of {all} containers of {} cannot be read", all - listed.len(), engine.product);
+        Problem::new("engine_unreadable", text).about(&engine.socket)
+    });
+    Ok((listed, unread))
 }
 
 /// What went wrong, in words.
@@ -170,7 +181,7 @@ fn asks_about(engine: &Engine, listed: &Listed) -> Vec<Ask> {
 }
 
 fn has_usage(listed: &Listed) -> bool {
-    matches!(ContainerState::from_engine(&listed.state), ContainerState::Running | ContainerState::Paused)
+    ContainerState::from_engine(&listed.state).has_usage()
 }
 
 /// Asks about images that the reading before did not know: what an image is never changes.
@@ -203,14 +214,16 @@ fn container(
     let details = details.and_then(|(answer, _)| serde_json::from_slice::<Inspected>(&answer.output).ok());
     let is_detailed = details.is_some();
     let mut container = Container::new(engine, listed, details.unwrap_or_default());
-    container.image_digest = image_digest(answers, engine, listed, earlier);
+    container.image_digest = image_digest(answers, engine, listed, before);
     let stats = answers
         .api(&engine.socket, &usage_of(&listed.id))
         .filter(|answer| answer.ok().is_some())
         .and_then(|answer| serde_json::from_slice::<Stats>(&answer.output).ok());
     container.usage =
         stats.and_then(|stats| Usage::new(&stats, earlier.and_then(|earlier| earlier.usage.as_ref())));
-    let missing = match (is_detailed, has_usage(listed) && container.usage.is_none()) {
+    // it may have ended after the list was told
+    let is_used = has_usage(listed) && container.state.has_usage();
+    let missing = match (is_detailed, is_used && container.usage.is_none()) {
         (false, _) => "details",
         (true, true) => "usage",
         (true, false) => return Ok(Some(container)),
@@ -228,11 +241,11 @@ fn image_digest(
     answers: &Answers,
     engine: &Engine,
     listed: &Listed,
-    earlier: Option<&Container>,
+    before: Option<&ContainersReading>,
 ) -> Option<String> {
     let id = listed.image_id.as_deref()?;
     let Some(answer) = answers.api(&engine.socket, &image_of(id)) else {
-        return earlier?.image_digest.clone();
+        return before?.digest_of(id, &listed.id).map(str::to_owned);
     };
     answer.ok()?;
     let image: Image = serde_json::from_slice(&answer.output).ok()?;
@@ -249,5 +262,45 @@ fn repository(image: &str) -> &str {
     match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => repository,
         _ => image,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::facts::EngineState;
+
+    use super::*;
+
+    const SOCKET: &str = "/var/run/docker.sock";
+
+    fn engine() -> Engine {
+        let state = EngineState::Answering;
+        Engine { product: "docker".into(), socket: SOCKET.into(), version: None, state }
+    }
+
+    fn made_of(id: &str) -> Listed {
+        serde_json::from_value(serde_json::json!({ "Id": id, "ImageID": "sha256:aa" })).unwrap()
+    }
+
+    #[test]
+    fn a_container_made_anew_keeps_the_digest_of_its_image() {
+        let mut old = Container::new(&engine(), &made_of("01"), engine_api::Inspected::default());
+        old.image_digest = Some("sha256:bb".to_owned());
+        let before = ContainersReading { containers: vec![old] };
+        let anew = made_of("02");
+        assert!(image_asks(&engine(), std::slice::from_ref(&anew), Some(&before)).is_empty());
+        let nothing_asked = Answers::new(domain::Timestamp::default(), Vec::new());
+        let digest = image_digest(&nothing_asked, &engine(), &anew, Some(&before));
+        assert_eq!(digest.as_deref(), Some("sha256:bb"));
+    }
+
+    #[test]
+    fn containers_that_cannot_be_read_are_said() {
+        let list = r#"[{"Id":"01"},{"Id":"02","Labels":{"a":null}},{"Id":"../x"}]"#;
+        let answer = Answer::done(200, list);
+        let answers = Answers::new(domain::Timestamp::default(), vec![(Ask::api(SOCKET, LIST), answer)]);
+        let Ok((list, unread)) = listed(&answers, &engine()) else { panic!("a list") };
+        assert_eq!(list.len(), 1);
+        assert!(unread.is_some_and(|problem| problem.message.contains("2 of 3")));
     }
 }

@@ -150,10 +150,11 @@ impl Collector for Network {
                 continue;
             }
             interface.state = states.get(&interface.name).map(|state| Untrusted::new(state).to_string());
-            // -1 where the link is down
+            // -1 where the link is down, which older kernels write without its sign
             let megabits = speeds.get(&interface.name).and_then(|speed| speed.parse::<u64>().ok());
-            interface.speed_bits_per_second =
-                megabits.filter(|speed| *speed > 0).and_then(|speed| speed.checked_mul(1_000_000));
+            interface.speed_bits_per_second = megabits
+                .filter(|speed| (1..u64::from(u32::MAX)).contains(speed))
+                .and_then(|speed| speed.checked_mul(1_000_000));
             interface.mtu_bytes = mtus.get(&interface.name).and_then(|mtu| mtu.parse().ok());
             let earlier = before.and_then(|before| {
                 let all = &before.value.interfaces;

@@ -87,6 +87,8 @@ const RUNNING_CONTAINERS: &str = "/containers/json";
 const TOP: usize = 10;
 /// Thousands of processes fit.
 const STATS_CAP_BYTES: usize = 8 << 20;
+/// Hundreds of containers with many labels fit.
+const LIST_CAP_BYTES: usize = 8 << 20;
 
 impl Collector for Processes {
     const NAME: &'static str = "processes";
@@ -124,7 +126,8 @@ impl Collector for Processes {
         if !details.containers.is_empty()
             && engines().any(|socket| answers.api(socket, RUNNING_CONTAINERS).is_none())
         {
-            return Ok(Parsed::More(engines().map(|socket| Ask::api(socket, RUNNING_CONTAINERS)).collect()));
+            let ask = |socket| Ask::api(socket, RUNNING_CONTAINERS).cap_bytes(LIST_CAP_BYTES);
+            return Ok(Parsed::More(engines().map(ask).collect()));
         }
         let names = Names {
             statuses: statuses(

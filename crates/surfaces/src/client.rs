@@ -143,8 +143,13 @@ fn request(def: &OperationDef, input: Value) -> Result<Request<Body>, Error> {
         match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
             None => path.push_str(part),
             Some(name) => {
-                let value = fields.shift_remove(name).unwrap_or_default();
-                path.push_str(&encoded(&text(&value)));
+                let value = text(&fields.shift_remove(name).unwrap_or_default());
+                // without it, the path would mean another operation
+                if value.is_empty() {
+                    let message = format!("“{name}” is empty");
+                    return Err(Error::invalid("input_malformed", message, "say which one is meant"));
+                }
+                path.push_str(&encoded(&value));
             }
         }
     }

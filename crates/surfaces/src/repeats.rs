@@ -111,8 +111,10 @@ impl Repeats {
 impl Place {
     /// Remembers the answer, unless asking again may well give another one.
     pub fn settle(self, told: &Told) {
-        let is_final = told.status.is_success()
-            || (told.status.is_client_error() && told.status != StatusCode::TOO_MANY_REQUESTS);
+        // a person may approve meanwhile
+        let is_for_now =
+            matches!(told.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::PRECONDITION_REQUIRED);
+        let is_final = told.status.is_success() || (told.status.is_client_error() && !is_for_now);
         if !is_final {
             return;
         }
@@ -164,10 +166,12 @@ mod tests {
     #[test]
     fn what_failed_for_now_may_be_tried_again() {
         let repeats = Repeats::default();
-        let Ok(Admitted::New(place)) = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW) else {
-            panic!("new")
-        };
-        place.settle(&Told { status: StatusCode::BAD_GATEWAY, body: Bytes::new() });
+        for status in [StatusCode::BAD_GATEWAY, StatusCode::PRECONDITION_REQUIRED] {
+            let Ok(Admitted::New(place)) = repeats.admit("uid:0", "k", "add_thing", b"{}", NOW) else {
+                panic!("new")
+            };
+            place.settle(&Told { status, body: Bytes::new() });
+        }
         assert!(matches!(repeats.admit("uid:0", "k", "add_thing", b"{}", NOW), Ok(Admitted::New(_))));
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Query, Request};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::caller::{Caller, Surface};
@@ -118,7 +118,11 @@ impl Rest {
 impl IntoResponse for Told {
     fn into_response(self) -> Response {
         let kind = if self.status.is_success() { "application/json" } else { "application/problem+json" };
-        (self.status, [(CONTENT_TYPE, kind)], self.body).into_response()
+        let mut response = (self.status, [(CONTENT_TYPE, kind)], self.body).into_response();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

@@ -21,11 +21,20 @@ pub fn span(seconds: f64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
-    if !seconds.is_finite() || seconds < 0.0 {
+    if !seconds.is_finite() {
         return number(seconds);
     }
+    if seconds < 0.0 {
+        return format!("-{}", span(-seconds));
+    }
     if seconds < 10.0 && seconds.fract() != 0.0 {
-        return if seconds < 1.0 { format!("{:.0}ms", seconds * 1_000.0) } else { format!("{seconds:.1}s") };
+        return match seconds {
+            // a fast drive answers within microseconds
+            ..0.001 => format!("{}µs", number((seconds * 1e7).round() / 10.0)),
+            ..0.01 => format!("{:.1}ms", seconds * 1e3),
+            ..1.0 => format!("{:.0}ms", seconds * 1e3),
+            _ => format!("{seconds:.1}s"),
+        };
     }
     #[expect(
         clippy::cast_possible_truncation,
@@ -182,6 +191,9 @@ mod tests {
         assert_eq!(figure("receive_bytes_per_second", 2_048.0), "2.0 KiB/s");
         assert_eq!(figure("uptime_seconds", 93_784.0), "1d 2h");
         assert_eq!(figure("took_seconds", 0.25), "250ms");
+        assert_eq!(figure("read_latency_seconds", 0.000_08), "80µs");
+        assert_eq!(figure("read_latency_seconds", 0.001_5), "1.5ms");
+        assert_eq!(figure("clock_offset_seconds", -0.25), "-250ms");
         assert_eq!(figure("load1", 0.123_456), "0.123");
         assert_eq!(figure("pid", 4_194_304.0), "4194304");
         assert_eq!(figure("mtu_bytes", 1_500.0), "1500 B");

@@ -33,9 +33,7 @@ impl Container {
             ports => ports,
         };
         Self {
-            name: Untrusted::new(
-                listed.names.first().map_or(listed.id.as_str(), |name| name.trim_start_matches('/')),
-            ),
+            name: Untrusted::new(own_name(&listed.names).unwrap_or(&listed.id)),
             id: listed.id.clone(),
             engine: engine.product.clone(),
             socket: engine.socket.clone(),
@@ -68,6 +66,13 @@ impl Container {
             usage: None,
         }
     }
+}
+
+/// A container's own name: old links list it as `/other/alias` too, under the containers that are linked to it.
+pub(crate) fn own_name(names: &[String]) -> Option<&str> {
+    let mut bare = names.iter().map(|name| name.trim_start_matches('/'));
+    let own = bare.clone().find(|name| !name.contains('/'));
+    own.or_else(|| bare.next())
 }
 
 impl ContainerState {
@@ -201,6 +206,14 @@ mod tests {
             "Config":{"Labels":{"api.key.secret":"invented","url":"redis://u:invented@cache/0"}}}"#;
         let text = serde_json::to_string(&container(details)).unwrap();
         assert!(!text.contains("invented"), "{text}");
+    }
+
+    #[test]
+    fn a_container_goes_by_its_own_name_and_not_by_that_of_a_link() {
+        let names = ["/web/database".to_owned(), "/db".to_owned()];
+        assert_eq!(own_name(&names), Some("db"));
+        assert_eq!(own_name(&names[..1]), Some("web/database"));
+        assert_eq!(own_name(&[]), None);
     }
 
     #[test]

@@ -210,6 +210,23 @@ impl ContainersReading {
     pub(super) fn knows_image(&self, id: &str) -> bool {
         self.containers.iter().any(|container| container.image_id.as_deref() == Some(id))
     }
+
+    /// The digest that is known of an image: as this container told it, or else another one that was made from it.
+    pub(super) fn digest_of(&self, image_id: &str, container_id: &str) -> Option<&str> {
+        let told = |container: &&Container| {
+            container.image_id.as_deref() == Some(image_id) && container.image_digest.is_some()
+        };
+        let mut of_image = self.containers.iter().filter(told);
+        let own = of_image.clone().find(|container| container.id == container_id);
+        own.or_else(|| of_image.next())?.image_digest.as_deref()
+    }
+}
+
+impl ContainerState {
+    /// Whether the engine counts what it uses.
+    pub(super) fn has_usage(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }
 
 impl Container {

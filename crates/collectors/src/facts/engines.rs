@@ -146,7 +146,8 @@ fn not_allowed(engine: &Engine, user: &str) -> Problem {
     );
     let help = if engine.product == "docker" {
         format!(
-            "on the machine: sudo usermod -aG docker {user}; a new sign-in then has it (docker's group is as good as root)"
+            "on the machine: sudo usermod -aG docker {}; a new sign-in then has it (docker's group is as good as root)",
+            domain::ask::quoted(user)
         )
     } else {
         format!(
@@ -159,6 +160,9 @@ fn not_allowed(engine: &Engine, user: &str) -> Problem {
 fn not_running(engine: &Engine, answers: &Answers) -> Problem {
     let runs_systemd = super::has_sign(answers, "/run/systemd/system");
     let help = match engine.product.as_str() {
+        "podman" if !is_of_system(&engine.socket) => {
+            "on the machine: systemctl --user start podman.socket".to_owned()
+        }
         "podman" => "on the machine: sudo systemctl start podman.socket".to_owned(),
         _ if !is_of_system(&engine.socket) => "on the machine: systemctl --user start docker".to_owned(),
         _ => start_command(runs_systemd),

@@ -40,7 +40,7 @@ fn sudoers_command(user: &str, facts: &Facts) -> String {
         .map(String::as_str);
     let commands: Vec<&str> = std::iter::once("/usr/bin/true").chain(known).collect();
     format!(
-        "as root on the machine: echo '{user} ALL=(root) NOPASSWD: {}' > /etc/sudoers.d/reeve",
-        commands.join(", ")
+        "as root on the machine: echo {} > /etc/sudoers.d/reeve",
+        domain::ask::quoted(&format!("{user} ALL=(root) NOPASSWD: {}", commands.join(", ")))
     )
 }

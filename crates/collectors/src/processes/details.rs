@@ -8,6 +8,7 @@ use domain::ask::{Answer, Ask};
 use domain::{Untrusted, redact};
 
 use super::Process;
+use crate::containers::own_name;
 use crate::linux::{between, kib_field, lines_by_path};
 
 /// Asks for command lines and control groups.
@@ -135,8 +136,8 @@ pub(super) fn container_names(list: &str) -> Vec<(String, String)> {
     containers
         .into_iter()
         .filter_map(|container| {
-            let name = container.names?.into_iter().next()?;
-            Some((container.id, name.trim_start_matches('/').to_owned()))
+            let name = own_name(container.names.as_deref()?)?.to_owned();
+            Some((container.id, name))
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use domain::{Error, Result};
 use hyper_util::rt::TokioIo;
 use rmcp::ServiceExt as _;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -81,12 +81,22 @@ where
         return Err(unreachable(format!("it answered {}", response.status()).into()));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(|source| unreachable(source.into()))?;
-    let mut here = tokio::io::join(read, write);
-    let mut there = TokioIo::new(upgraded);
-    match tokio::io::copy_bidirectional(&mut here, &mut there).await {
-        Ok(_) => Ok(()),
-        Err(source) => Err(unreachable(source.into())),
-    }
+    let (mut from_server, mut to_server) = tokio::io::split(TokioIo::new(upgraded));
+    let (mut read, mut write) = (read, write);
+    let mut told = std::pin::pin!(tokio::io::copy(&mut from_server, &mut write));
+    let asked = async {
+        tokio::io::copy(&mut read, &mut to_server).await?;
+        to_server.shutdown().await
+    };
+    // a server that ends must not leave us waiting for the client; a client that ends still gets its answers
+    let ended = tokio::select! {
+        told = told.as_mut() => told,
+        asked = asked => match asked {
+            Ok(()) => told.await,
+            Err(source) => Err(source),
+        },
+    };
+    ended.map(|_| ()).map_err(|source| unreachable(source.into()))
 }
 
 /// Turns the connection of this request into a stream of messages.

@@ -137,6 +137,8 @@ async fn standard_input_speaks_mcp_through_the_socket() {
     door.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
     assert_eq!(names(&door.hear().await), ["break_down", "hang"]);
     toys.world.stop.cancel();
+    let rest = door.lines.next_line().await.expect("read");
+    assert_eq!(rest, None, "the bridge ends with the server, although the client stays");
 }
 
 #[tokio::test]
