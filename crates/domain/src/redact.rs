@@ -69,8 +69,13 @@ fn is_secret_option(word: &str) -> bool {
     word.starts_with('-') && !word.contains(['=', ' ']) && is_secret_name(word)
 }
 
-/// `text` with every word that looks like a secret hidden: user information in URLs, `name=value` and `--name value`
-/// under a secret name, what follows `Bearer`, JSON web tokens, keys with a well-known prefix, PEM private
+/// `X-Api-Key:` and the like: its value comes next.
+fn is_secret_header(word: &str) -> bool {
+    word.strip_suffix(':').is_some_and(|name| !name.contains(['/', ':']) && is_secret_name(name))
+}
+
+/// `text` with every word that looks like a secret hidden: user information in URLs, `name=value`, `--name value` and
+/// `name: value` under a secret name, what follows `Bearer`, JSON web tokens, keys with a well-known prefix, PEM private
 /// keys, long random strings.
 pub fn text(text: &str) -> String {
     if text.contains("PRIVATE KEY-----") {
@@ -85,10 +90,12 @@ pub fn text(text: &str) -> String {
             shown.push_str(piece);
             continue;
         }
-        let is_hidden = std::mem::take(&mut hide_next) && !word.starts_with('-');
-        shown.push_str(&if is_hidden { HIDDEN.to_owned() } else { redact_word(word) });
+        let is_value = std::mem::take(&mut hide_next) && !word.starts_with('-');
+        // `Authorization: Basic x`: the scheme may be seen, what follows it not
+        let is_scheme = word.eq_ignore_ascii_case("bearer") || is_value && word.eq_ignore_ascii_case("basic");
+        shown.push_str(&if is_value && !is_scheme { HIDDEN.to_owned() } else { redact_word(word) });
         shown.push_str(&piece[word.len()..]);
-        hide_next = is_secret_option(word) || word.eq_ignore_ascii_case("bearer");
+        hide_next = is_scheme || is_secret_option(word) || is_secret_header(word);
     }
     shown
 }
@@ -223,6 +230,15 @@ mod tests {
         assert_eq!(text("said Bearer abc.def, then"), format!("said Bearer {HIDDEN}, then"));
         let plain = "nginx:1.25@sha256:abc /usr/share/a=b --port 80 10.0.0.2:443->443/tcp";
         assert_eq!(text(plain), plain);
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_headers_within_a_text() {
+        let sent = "curl -H 'Authorization: Basic dXNlcjpwYXNz' -H \"X-Api-Key: abc\" http://nas/status";
+        let shown =
+            format!("curl -H 'Authorization: Basic {HIDDEN}' -H \"X-Api-Key: {HIDDEN}\" http://nas/status");
+        assert_eq!(text(sent), shown);
+        assert_eq!(text("note: basic things"), "note: basic things");
     }
 
     #[test]
