@@ -124,7 +124,7 @@ fn files(asks: &[Ask], indices: &[usize], piece: &Piece, end: &End, said: &str) 
     let mut answers = Vec::with_capacity(paths.len());
     for ((&index, path), mut output) in indices.iter().zip(paths).zip(contents) {
         let words =
-            said.lines().find_map(|line| line.split_once(&format!("{path}: ")).map(|(_, words)| words));
+            said.lines().find_map(|line| line.split_once(&format!(" {path}: ")).map(|(_, words)| words));
         let words = words.unwrap_or_default();
         let remark = remarks.next().unwrap_or('-');
         let failed = !words.is_empty() && output.is_empty();

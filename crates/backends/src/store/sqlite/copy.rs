@@ -26,14 +26,13 @@ pub(super) fn write(connection: &Connection, target: &Path) -> Result<()> {
 /// Puts the backup `from` into the data directory `directory`, in place of the store there, which is kept beside it
 /// under another name. No program may have that data directory in use: its lock is the caller's affair.
 pub fn restore(from: &Path, directory: &Path) -> Result<()> {
-    check(from)?;
+    let backup = check(from)?;
     file::make_directory(directory)?;
     let target = directory.join(FILE);
     let partial = beside(&target, "partial");
     remove_if_there(&partial)?;
-    fs::copy(from, &partial).map_err(|error| no_file("copied", from, error))?;
-    file::make_private(&partial)?;
-    sync(&partial)?;
+    // read through the connection that checked it: a write-ahead log beside it belongs to it
+    write_partial(&backup, &partial)?;
     let aside = (1..10_000)
         .map(|number| beside(&target, &format!("before-restore-{number}")))
         .find(|path| !path.exists());
@@ -52,8 +51,8 @@ pub fn restore(from: &Path, directory: &Path) -> Result<()> {
     sync(directory)
 }
 
-/// Checks that `backup` is a whole store that this version can open.
-fn check(backup: &Path) -> Result<()> {
+/// Opens `backup`, if it is a whole store that this version can open.
+fn check(backup: &Path) -> Result<Connection> {
     if !backup.is_file() {
         let error = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(no_file("read", backup, error));
@@ -65,7 +64,7 @@ fn check(backup: &Path) -> Result<()> {
         .pragma_query_value(None, "integrity_check", |row| row.get(0))
         .map_err(|error| not_opened(backup, error))?;
     if version > 0 && verdict == "ok" {
-        return Ok(());
+        return Ok(connection);
     }
     Err(Error::conflict(
         "backup_damaged",

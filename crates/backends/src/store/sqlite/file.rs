@@ -1,7 +1,7 @@
 //! The store's file: where it is, who may read it, how it is opened.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,12 +54,6 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection> {
 pub(super) fn make_directory(directory: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| no_file("made", directory, error))
-}
-
-/// Makes a file readable by its owner only.
-pub(super) fn make_private(file: &Path) -> Result<()> {
-    fs::set_permissions(file, Permissions::from_mode(0o600))
-        .map_err(|error| no_file("made private", file, error))
 }
 
 /// Makes an empty file that only its owner may read; SQLite gives its companions the same rights.

@@ -90,12 +90,14 @@ impl Index {
     }
 
     /// The id of a group, and whether it is new.
-    pub(super) fn intern_group(&mut self, source: SourceId, collector: u32) -> (u32, bool) {
+    /// A new group begins after the row `sealed`: an id may be given out again while rows of a forgotten group of that
+    /// id still wait to be swept.
+    pub(super) fn intern_group(&mut self, source: SourceId, collector: u32, sealed: i64) -> (u32, bool) {
         if let Some(id) = self.group_ids.get(&(source, collector)) {
             return (*id, false);
         }
         self.last.group += 1;
-        self.add_group(self.last.group, source, collector, 0);
+        self.add_group(self.last.group, source, collector, sealed);
         (self.last.group, true)
     }
 

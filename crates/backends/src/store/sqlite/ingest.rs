@@ -40,7 +40,7 @@ impl LastRow {
 #[derive(Default)]
 pub(super) struct Unsaved {
     texts: Vec<(u32, String)>,
-    groups: Vec<(u32, SourceId, u32)>,
+    groups: Vec<(u32, SourceId, u32, i64)>,
     series: Vec<(u32, Series, i64)>,
     layouts: Vec<(u32, Arc<[u32]>)>,
 }
@@ -67,10 +67,13 @@ struct Row {
 impl Writer {
     /// Writes polls in one transaction: all or none.
     pub(super) fn write_polls(&mut self, polls: &[Poll]) -> Result<()> {
+        for poll in polls {
+            self.seal_before(poll)?;
+        }
         let last_row_before = self.last_row;
         let mut rows: Vec<Row> = Vec::with_capacity(polls.len());
         for poll in polls {
-            rows.extend(self.row(poll));
+            rows.extend(self.row(poll, last_row_before));
         }
         let unsaved = std::mem::take(&mut self.unsaved);
         let written = self.transact(Durability::Process, |transaction| {
@@ -103,12 +106,36 @@ impl Writer {
         let index = self.shared.index();
         let begins = |id: &u32| index.groups.get(id).and_then(|group| group.tail.times.first().copied());
         let mut overdue: Vec<u32> = index.groups.keys().copied().collect();
-        overdue.retain(|id| begins(id).is_some_and(|first| now - first > LONGEST_TAIL));
+        overdue.retain(|id| begins(id).is_some_and(|first| now.saturating_sub(first) > LONGEST_TAIL));
         overdue
     }
 
-    fn row(&mut self, poll: &Poll) -> Option<Row> {
-        let (group, mut samples) = self.intern(poll);
+    /// Seals the tail that a poll does not fit (another interval, a clock that was set back) while nothing of the poll is
+    /// written: where that fails, the poll is refused and not half kept.
+    fn seal_before(&mut self, poll: &Poll) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let misfit = {
+            let index = shared.index();
+            let group = index.text_id(poll.collector).and_then(|text| index.group_id(poll.source, text));
+            group.filter(|id| {
+                let (at, interval) = (self.moment(*id, poll), interval_of(poll));
+                index.groups.get(id).is_some_and(|group| !group.tail.takes(at, interval))
+            })
+        };
+        misfit.map_or(Ok(()), |group| self.seal(group))
+    }
+
+    /// When a poll counts as made. A time that is not after the last one, by less than a second, is taken for just after it:
+    /// the clock was set back by a creep's width, or two polls fell together.
+    fn moment(&self, group: u32, poll: &Poll) -> i64 {
+        match self.last_rows.get(&group) {
+            Some(last) if (0..1_000).contains(&(last.at - poll.at.millis())) => last.at + 1,
+            _ => poll.at.millis(),
+        }
+    }
+
+    fn row(&mut self, poll: &Poll, last_committed: i64) -> Option<Row> {
+        let (group, mut samples) = self.intern(poll, last_committed);
         samples.sort_unstable_by_key(|(series, _)| *series);
         samples.dedup_by_key(|(series, _)| *series);
         if samples.is_empty() {
@@ -118,15 +145,11 @@ impl Writer {
         self.last_row += 1;
         let id = self.last_row;
         let (layout_id, layout) = self.layout(group, layout, id);
-        let interval = u32::try_from(poll.interval.as_millis()).unwrap_or(u32::MAX);
+        let interval = interval_of(poll);
         let before = self.last_rows.get(&group).filter(|last| {
             last.layout == layout_id && last.interval == interval && last.at < poll.at.millis()
         });
-        // a time that is not after the last one: the clock was set back by a creep's width, or two polls fell together
-        let at = match self.last_rows.get(&group) {
-            Some(last) if (0..1_000).contains(&(last.at - poll.at.millis())) => last.at + 1,
-            _ => poll.at.millis(),
-        };
+        let at = self.moment(group, poll);
         let head = RowHead { group, layout: layout_id, stands_alone: before.is_none(), at, interval };
         let zeros = vec![0.0; numbers.len()];
         let body = write_row(head, before.map_or(&zeros, |last| &last.numbers), &numbers);
@@ -136,7 +159,7 @@ impl Writer {
     }
 
     /// The group of a poll and its samples by series; what is new becomes known.
-    fn intern(&mut self, poll: &Poll) -> (u32, Vec<(u32, f64)>) {
+    fn intern(&mut self, poll: &Poll, last_committed: i64) -> (u32, Vec<(u32, f64)>) {
         let shared = Arc::clone(&self.shared);
         let known = known(&shared.index(), poll);
         if let Some(known) = known {
@@ -145,9 +168,9 @@ impl Writer {
         let mut index = shared.index_mut();
         let unsaved = &mut self.unsaved;
         let collector = unsaved.text(&mut index, poll.collector);
-        let (group, is_new) = index.intern_group(poll.source, collector);
+        let (group, is_new) = index.intern_group(poll.source, collector, last_committed);
         if is_new {
-            unsaved.groups.push((group, poll.source, collector));
+            unsaved.groups.push((group, poll.source, collector, last_committed));
         }
         let mut samples = Vec::with_capacity(poll.samples.len());
         for sample in poll.samples.iter().filter(|sample| sample.value.is_finite()) {
@@ -187,7 +210,7 @@ impl Writer {
 
     /// Rows that are written go into memory; tails that are full or too old are to be sealed.
     fn take_into_tail(&mut self, rows: Vec<Row>) {
-        let mut newest = i64::MIN;
+        let Some(mut newest) = rows.first().map(|row| row.head.at) else { return };
         for row in rows {
             newest = newest.max(row.head.at);
             let group = row.head.group;
@@ -245,6 +268,10 @@ impl Writer {
     }
 }
 
+fn interval_of(poll: &Poll) -> u32 {
+    u32::try_from(poll.interval.as_millis()).unwrap_or(u32::MAX)
+}
+
 /// The group and series of a poll, where nothing of it is new.
 fn known(index: &Index, poll: &Poll) -> Option<(u32, Vec<(u32, f64)>)> {
     let group = index.group_id(poll.source, index.text_id(poll.collector)?)?;
@@ -265,10 +292,10 @@ fn write_unsaved(transaction: &Transaction<'_>, unsaved: &Unsaved) -> rusqlite::
         insert.execute((id, text))?;
     }
     let mut insert = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO poll_group (id, source, collector, sealed) VALUES (?1, ?2, ?3, 0)",
+        "INSERT OR REPLACE INTO poll_group (id, source, collector, sealed) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    for (id, source, collector) in &unsaved.groups {
-        insert.execute((id, source.0, collector))?;
+    for (id, source, collector, sealed) in &unsaved.groups {
+        insert.execute((id, source.0, collector, sealed))?;
     }
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO series (id, poll_group, metric, labels, kind, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

@@ -80,6 +80,8 @@ impl Writer {
 
     /// Forgets the series that match: what is in memory, in the tail, in chunks and in rollups.
     pub(super) fn forget(&mut self, selector: &Selector) -> Result<()> {
+        // a poll that came before must not bring its series back after
+        self.commit_waiting();
         let mut by_group: BTreeMap<u32, HashSet<u64>> = BTreeMap::new();
         {
             let index = self.shared.index();
@@ -165,7 +167,10 @@ impl Writer {
         self.connection
             .execute_batch(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))
             .map_err(failed)?;
-        self.chores.push_front(Chore::Shrink);
+        // a file that gives nothing back must not be asked for ever
+        if ask("freelist_count").map_err(failed)? < free {
+            self.chores.push_front(Chore::Shrink);
+        }
         Ok(())
     }
 

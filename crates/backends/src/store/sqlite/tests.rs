@@ -85,6 +85,54 @@ async fn the_tail_comes_back_after_a_restart() {
     assert_eq!(polls_from(&store, 0, 250).await, 250);
 }
 
+/// A poll of another source, with a series of its own.
+fn of_source(source: u32, number: i64) -> domain::history::Poll {
+    let samples = vec![sample("other", &source.to_string(), Kind::Gauge, f64::from(source))];
+    poll(SourceId(source), START + number * 30_000, samples)
+}
+
+async fn told(store: &SqliteStore, source: u32) -> Vec<f64> {
+    let mut question = query("other", START, START + 100 * 30_000, 100);
+    question.selector.sources = vec![SourceId(source)];
+    let lines = store.range(question).await.unwrap();
+    lines.iter().flat_map(|line| &line.buckets).map(|bucket| bucket.mean).collect()
+}
+
+#[tokio::test]
+async fn what_was_forgotten_does_not_come_back_under_another_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    for number in 0..10 {
+        append(&store, [of_source(1, number)]).await;
+        append(&store, [of_source(2, number)]).await;
+    }
+    store.forget(Selector { sources: vec![SourceId(2)], metric: None, labels: Vec::new() }).await.unwrap();
+    tend(&store, START + 10 * 30_000).await;
+    store.close().await.unwrap();
+    // the rows of source 2 still stand in the tail among those of source 1, and its group's id is free
+    let store = open(directory.path());
+    append(&store, [of_source(3, 11)]).await;
+    tend(&store, START + 12 * 30_000).await;
+    store.close().await.unwrap();
+    let store = open(directory.path());
+    assert_eq!(told(&store, 3).await, [3.0]);
+    assert_eq!(told(&store, 1).await.len(), 10);
+    assert!(told(&store, 2).await.is_empty());
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn polls_without_a_number_change_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    append(&store, [numbered(0)]).await;
+    let empty = poll(SourceId(7), START + 30_000, vec![sample("number", "a", Kind::Gauge, f64::NAN)]);
+    append(&store, [empty]).await;
+    append(&store, [numbered(2)]).await;
+    assert_eq!(polls_from(&store, 0, 3).await, 2);
+    store.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_file_is_its_owners_alone() {
     let directory = tempfile::tempdir().unwrap();

@@ -282,10 +282,15 @@ impl Writer {
         self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], pages).map_err(failed)
     }
 
-    fn finish(&mut self) -> Result<()> {
+    /// Commits what waits now.
+    pub(super) fn commit_waiting(&mut self) {
         if !self.waiting.is_empty() {
             self.commit();
         }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.commit_waiting();
         self.log("TRUNCATE").map(drop)
     }
 }
