@@ -92,18 +92,7 @@ impl<R: Row> Listing<R> {
 
     /// Sorts, pages and cuts `rows` as `page` says.
     pub fn new(summary: String, rows: &[R], problems: Vec<Problem>, page: &Page) -> Result<Self> {
-        let limit = match page.limit {
-            None => DEFAULT_LIMIT,
-            Some(limit @ 1..=MOST) => limit as usize,
-            Some(limit) => {
-                let message = format!("a limit of {limit} is out of range");
-                return Err(Error::invalid(
-                    "limit_range",
-                    message,
-                    "ask for 1 to 500, then follow next_cursor",
-                ));
-            }
-        };
+        let limit = items_of(page.limit)?;
         let known = field_names::<R>();
         let order = sort_order::<R>(page.sort.as_deref(), &known)?;
         let fields = chosen_fields(page.fields.as_deref(), &known)?;
@@ -140,6 +129,18 @@ impl<R: Row> Listing<R> {
             }
         }
         Ok(Self { summary, items: Items(items, std::marker::PhantomData), problems, next_cursor, total })
+    }
+}
+
+/// How many items a page of this limit has at most: 1 to 500, 50 unless said.
+pub fn items_of(limit: Option<u32>) -> Result<usize> {
+    match limit {
+        None => Ok(DEFAULT_LIMIT),
+        Some(limit @ 1..=MOST) => Ok(limit as usize),
+        Some(limit) => {
+            let message = format!("a limit of {limit} is out of range");
+            Err(Error::invalid("limit_range", message, "ask for 1 to 500, then follow next_cursor"))
+        }
     }
 }
 

@@ -384,7 +384,7 @@ fn too_many() -> Error {
     Error::new(ErrorKind::Busy, "too_many_calls", "too many questions at once", "ask again in a second")
 }
 
-fn malformed(source: &serde_json::Error) -> Error {
+pub(crate) fn malformed(source: &serde_json::Error) -> Error {
     Error::invalid("input_malformed", source.to_string(), "see the operation's schema")
 }
 

@@ -12,7 +12,7 @@ use crate::collector::{AnyReading, CollectorDef};
 use crate::context::Context;
 use crate::latest::Seen;
 use crate::observed::Observed;
-use crate::operation::{Answer, Effect, OperationDef, Route, Toolset, inline_schema};
+use crate::operation::{Answer, Effect, OperationDef, Route, Toolset, inline_schema, malformed};
 use crate::problem::Problem;
 use crate::readings::Freshness;
 
@@ -68,9 +68,7 @@ pub fn operation(def: &'static CollectorDef) -> OperationDef {
 }
 
 async fn ask(def: &'static CollectorDef, input: Value, ctx: &Context) -> Result<Told> {
-    let question: Question = serde_json::from_value(input).map_err(|source| {
-        crate::Error::invalid("input_malformed", source.to_string(), "see the operation's schema")
-    })?;
+    let question: Question = serde_json::from_value(input).map_err(|source| malformed(&source))?;
     let device = ctx.fleet().device(&question.device)?;
     let freshness = Freshness::from_seconds(question.max_age_seconds, question.deadline_seconds)?;
     ctx.ports.readings.latest(&device, def.name, freshness).await.map(Told::from)

@@ -52,18 +52,7 @@ impl Operation for ListAudit {
                 help,
             ));
         }
-        let limit = match self.limit {
-            None => 50,
-            Some(limit @ 1..=500) => limit as usize,
-            Some(limit) => {
-                let message = format!("a limit of {limit} is out of range");
-                return Err(Error::invalid(
-                    "limit_range",
-                    message,
-                    "ask for 1 to 500, then follow next_cursor",
-                ));
-            }
-        };
+        let limit = domain::listing::items_of(self.limit)?;
         let before = self.cursor.as_deref().map(str::parse).transpose().map_err(|source| {
             let help = "pass next_cursor of the answer before, unchanged";
             Error::invalid("cursor_malformed", "this cursor is not one of ours", help).caused_by(source)
